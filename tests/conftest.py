@@ -1,0 +1,38 @@
+"""Shared fixtures: where the real data lies (tests that need it skip with a reason), an isolated home and cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def _shared_data() -> Path | None:
+    for folder in (ROOT.parent / "shared/data", ROOT / "shared/data"):
+        if folder.is_dir():
+            return folder
+    return None
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real datasets beside the checkout."""
+    folder = _shared_data()
+    if folder is None:
+        pytest.skip("needs the real datasets in ../shared/data, absent here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples_folder() -> Path:
+    """The openly licensed samples that the repository carries."""
+    return ROOT / "examples"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty CONSILIUM_HOME, so that a test neither sees nor leaves trained members."""
+    monkeypatch.setenv("CONSILIUM_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
