@@ -1,21 +1,21 @@
 """The error tree. Each branch has an exit code; each message says what was asked, what was found, what to do next.
 
-    ConsiliumError                 1
-    ├── UsageError                 2   the request cannot be carried out as written
-    ├── ReadError                  3   a file cannot be read
-    │   ├── UnknownFormatError         no reader knows its first bytes
-    │   ├── DamagedFileError           truncated, inconsistent or undecodable
-    │   ├── NotAnImageError            readable, but holds no picture (a DICOM report, a dose plan, a waveform)
-    │   ├── EncryptedFileError         encrypted, so nothing can be read
-    │   └── UnsafeFileError            too large, a bomb, or it reaches outside its folder
-    ├── WeightsError               4   weights cannot be had, or are not what the manifest says
-    │   ├── WeightsMissingError
-    │   └── ChecksumError
-    ├── MemberError                5   a member of the council cannot be found or loaded
-    │   ├── UnknownMemberError
-    │   └── CannotScoreError           this generalist has no option likelihoods
-    ├── DataError                  6   a dataset is not in a form that can be learnt from
-    └── EndpointError              7   a remote generalist failed after its retries
+ConsiliumError                 1
+├── UsageError                 2   the request cannot be carried out as written
+├── ReadError                  3   a file cannot be read
+│   ├── UnknownFormatError         no reader knows its first bytes
+│   ├── DamagedFileError           truncated, inconsistent or undecodable
+│   ├── NotAnImageError            readable, but holds no picture (a DICOM report, a dose plan, a waveform)
+│   ├── EncryptedFileError         encrypted, so nothing can be read
+│   └── UnsafeFileError            too large, a bomb, or it reaches outside its folder
+├── WeightsError               4   weights cannot be had, or are not what the manifest says
+│   ├── WeightsMissingError
+│   └── ChecksumError
+├── MemberError                5   a member of the council cannot be found or loaded
+│   ├── UnknownMemberError
+│   └── CannotScoreError           this generalist has no option likelihoods
+├── DataError                  6   a dataset is not in a form that can be learnt from
+└── EndpointError              7   a remote generalist failed after its retries
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Where consilium keeps things and how it behaves, from the environment alone. Read when asked, never at import.
 
-    CONSILIUM_HOME      trained specialists, indices     (default ~/.local/share/consilium, or XDG_DATA_HOME)
-    CONSILIUM_CACHE     weights and features             (default ~/.cache/consilium, or XDG_CACHE_HOME)
-    CONSILIUM_WEIGHTS   a folder of weights looked at before all other sources (default none)
-    CONSILIUM_OFFLINE   1: fetch nothing                 (default 0)
-    CONSILIUM_FEATURES  0: keep no features of images on disk (default 1)
+CONSILIUM_HOME      trained specialists, indices     (default ~/.local/share/consilium, or XDG_DATA_HOME)
+CONSILIUM_CACHE     weights and features             (default ~/.cache/consilium, or XDG_CACHE_HOME)
+CONSILIUM_WEIGHTS   a folder of weights looked at before all other sources (default none)
+CONSILIUM_OFFLINE   1: fetch nothing                 (default 0)
+CONSILIUM_FEATURES  0: keep no features of images on disk (default 1)
 """
 
 from __future__ import annotations

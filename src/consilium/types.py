@@ -188,12 +188,18 @@ class Score:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one specialist says. Either findings, or `abstained` with the reason. `reliability` is measured, from its card."""
+    """What one specialist says: findings, or `abstained` with the reason.
+
+    caution      why its probabilities deserve less trust here than its card promises; "" where they do not.
+    exclusive    exactly one of the concepts holds (but for groups), else any number.
+    reliability  measured, from its card.
+    """
 
     specialist: str
     version: str
     findings: tuple[Finding, ...] = ()
     abstained: str | None = None
+    caution: str = ""
     exclusive: bool = True
     reliability: tuple[Score, ...] = ()
     licence: str = ""

@@ -1,0 +1,1 @@
+"""Pure arrays: windows, and pictures for screens and prompts."""

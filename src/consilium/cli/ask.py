@@ -1,0 +1,99 @@
+"""`consilium ask`: one consultation a path, printed, and written as HTML and JSON."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consilium.cli.common import split
+
+if TYPE_CHECKING:
+    from consilium.types import Consultation
+
+
+def ask(
+    paths_and_question: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH... QUESTION", help="Files, folders or ZIPs (each one a case), then the question."),
+    ],
+    options: Annotated[str | None, typer.Option(help="The possible answers, separated by commas.")] = None,
+    policy: Annotated[str, typer.Option(help="solo, panel_vote, moed, rad or gsco.")] = "gsco",
+    generalist: Annotated[str, typer.Option(help="Who decides; see `consilium members generalists`.")] = "smollm2",
+    model: Annotated[str | None, typer.Option(help="Folder or model id for the generalists hf and openai.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Endpoint for the generalist openai.")] = None,
+    allow_remote: Annotated[bool, typer.Option(help="Let the case leave this machine for a remote endpoint.")] = False,
+    profile: Annotated[str, typer.Option(help="measured (ours) or published (GSCo's labels only).")] = "measured",
+    specialists: Annotated[str | None, typer.Option(help="Only these specialists, separated by commas.")] = None,
+    index: Annotated[str, typer.Option(help="Precedents to search: shipped, an index's name, or none.")] = "shipped",
+    modality: Annotated[str | None, typer.Option(help="CR, DX, CT, MR, US ...; overrides the file's header.")] = None,
+    body_part: Annotated[str | None, typer.Option(help="CHEST, HEAD, BREAST ...; overrides the file's header.")] = None,
+    history: Annotated[str, typer.Option(help="What is known of the patient, for the generalist.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for consultation.html and consultation.json.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the consultation as JSON and nothing else.")] = False,
+) -> None:
+    """Hold a consultation: specialists and known cases are consulted, the generalist answers, the evidence is shown.
+
+    Example: consilium ask examples/chest_xray.jpg "Does this chest X-ray show pneumonia?" --options normal,pneumonia --out .
+    """
+    from consilium import formats
+    from consilium.consult import prompt
+    from consilium.consult.council import case_of, consult_many
+    from consilium.consult.panel import assemble
+    from consilium.errors import UsageError
+
+    *paths, question = paths_and_question
+    if not paths:
+        raise UsageError('a question needs a picture before it: consilium ask FILE "question". Quote the question.')
+    chosen = next((p for p in prompt.PROFILES if p == profile), None)
+    if chosen is None:
+        raise UsageError(f"no prompt profile is called {profile!r}; there are: {', '.join(prompt.PROFILES)}.")
+    if generalist not in {"hf", "openai"} and (model or base_url):
+        raise UsageError(f"--model and --base-url are for the generalists hf and openai, not for {generalist}.")
+    start = time.perf_counter()
+    given = {"modality": modality.upper() if modality else None, "body_part": body_part.upper() if body_part else None}
+    cases = [case_of(formats.read(Path(p), **given), question, split(options), history) for p in paths]
+    read_s = (time.perf_counter() - start) / len(cases)
+    panel = assemble(
+        specialists=split(specialists) if specialists is not None else None,
+        generalist=generalist,
+        index=None if index == "none" else index,
+        generalist_options=_generalist_options(generalist, model, base_url, allow_remote),
+    )
+    for number, consultation in enumerate(consult_many(cases, panel, policy, chosen), 1):
+        _deliver(consultation, read_s, _folder(out, number, len(cases)), json)
+
+
+def _generalist_options(name: str, model: str | None, base_url: str | None, allow_remote: bool) -> dict[str, object]:
+    if name == "openai":
+        return {"model": model, "base_url": base_url, "allow_remote": allow_remote}
+    return {"model": model} if name == "hf" else {}
+
+
+def _folder(out: Path | None, number: int, total: int) -> Path | None:
+    return out if out is None or total == 1 else out / f"{number:04d}"
+
+
+def _deliver(consultation: Consultation, read_s: float, folder: Path | None, as_json: bool) -> None:
+    from dataclasses import replace
+
+    from consilium.formats import page, record
+
+    consultation = replace(consultation, timings_s={"reading": read_s, **consultation.timings_s})
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write(consultation, folder / "consultation.json")
+        (folder / "consultation.html").write_text(page.to_html(consultation), encoding="utf-8")
+    if as_json:
+        typer.echo(record.to_json(consultation))
+        return
+    from rich.console import Console
+
+    from consilium.cli.show import show
+
+    console = Console()
+    show(consultation, console)
+    if folder is not None:
+        console.print(f"Written: {folder / 'consultation.html'} and consultation.json", highlight=False)

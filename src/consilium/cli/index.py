@@ -1,0 +1,62 @@
+"""`consilium index`: precedents of your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consilium.cli.common import counting, emit, pairs
+
+app = typer.Typer(
+    help="Build and look at indices of known cases, which answers cite as precedents.", no_args_is_help=True
+)
+
+
+@app.command()
+def build(
+    folder: Annotated[Path, typer.Argument(help="A folder with index.csv, or a sub-folder per class.")],
+    name: Annotated[str | None, typer.Option(help="What to call the index; the folder's name by default.")] = None,
+    modality: Annotated[str | None, typer.Option(help="What the pictures are, if headers do not say.")] = None,
+    body_part: Annotated[str, typer.Option(help="What they show.")] = "",
+    where: Annotated[list[str] | None, typer.Option(help="Keep only rows with COLUMN=VALUE. May be repeated.")] = None,
+    splits: Annotated[
+        str, typer.Option(help="Which splits to hold; test cases stay out, or a test would flatter.")
+    ] = "train",
+    licence: Annotated[str, typer.Option(help="Licence of the cases, shown beside each.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Add the cases of a folder to an index. Cases already there are not added twice, so it may be interrupted.
+
+    Example: consilium index build ../shared/data/lung_ct_iqoth --modality CT --body-part CHEST
+    """
+    from consilium.train.precedents import build as build_index
+
+    with counting("encoding", quiet=json) as progress:
+        outcome = build_index(
+            folder,
+            name,
+            modality=modality.upper() if modality else None,
+            body_part=body_part.upper(),
+            where=pairs(where, "--where"),
+            splits=tuple(splits.split(",")),
+            licence=licence,
+            progress=progress,
+        )
+    emit(outcome) if json else typer.echo(
+        f"index {outcome['name']}: {outcome['added']} added, {outcome['size']} cases in all"
+    )
+
+
+@app.command("list")
+def list_(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the indices built here.
+
+    Example: consilium index list
+    """
+    from consilium.settings import settings
+
+    room = settings().home / "indices"
+    found = ["shipped", *sorted(path.name for path in room.glob("*") if path.is_dir())]
+    emit(found) if json else typer.echo("\n".join(found))

@@ -1,0 +1,69 @@
+"""`consult`: the only way from a case to an answer."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+
+import consilium
+from consilium.consult import policies
+from consilium.consult.panel import Panel
+from consilium.consult.prompt import Profile
+from consilium.consult.route import demand_modality, identify
+from consilium.consult.table import Table
+from consilium.imaging.picture import views
+from consilium.types import Case, Consultation, Study
+
+DEFAULT_POLICY = "gsco"
+_BATCH = 32
+
+
+def case_of(studies: Sequence[Study], question: str, options: Sequence[str] = (), history: str = "") -> Case:
+    """A case from what was read; its id is a digest of pictures and question, so that it names nobody."""
+    digest = hashlib.sha256(question.encode())
+    for study in studies:
+        for item in study.images:
+            digest.update(item.digest.encode())
+    return Case(f"case-{digest.hexdigest()[:12]}", question, tuple(options), tuple(studies), history)
+
+
+def consult(case: Case, panel: Panel, policy: str = DEFAULT_POLICY, profile: Profile = "measured") -> Consultation:
+    """Holds the consultation on `case` and signs it with who spoke and for how long.
+
+    Raises UsageError where a study's modality is unknown, UnknownMemberError for an unknown policy, and what a broken
+    member raises. A member that cannot judge abstains within the Consultation.
+    """
+    start = time.perf_counter()
+    decide = policies.get(policy)
+    case = identify(case, panel.router)
+    demand_modality(case)
+    table = Table(case, panel, profile)
+    answer = decide(table)
+    opinions, precedents = table.heard()
+    versions = {card.name: card.version for card in table.cards} | {"consilium": consilium.__version__}
+    return Consultation(
+        case=case,
+        policy=policy,
+        opinions=opinions,
+        precedents=precedents,
+        exchange=tuple(table.exchange),
+        answer=answer,
+        versions=versions,
+        licences={card.name: card.licence for card in table.cards},
+        timings_s=table.timings_s | {"total": time.perf_counter() - start},
+        notes=(f"prompt profile: {profile}", *dict.fromkeys(table.notes)),
+    )
+
+
+def consult_many(
+    cases: Sequence[Case], panel: Panel, policy: str = DEFAULT_POLICY, profile: Profile = "measured"
+) -> Iterator[Consultation]:
+    """`consult` on each case, after batched encoder passes over their pictures."""
+    for first in range(0, len(cases), _BATCH):
+        batch = cases[first : first + _BATCH]
+        images = [view for case in batch for study in case.studies for item in study.images for view in views(item)]
+        if images:
+            panel.encoder.embed(images, patches=True)
+        for case in batch:
+            yield consult(case, panel, policy, profile)

@@ -1,0 +1,102 @@
+"""The members who sit at the table, loaded once and when first needed, all on one shared encoder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import consilium
+from consilium import registry
+from consilium.errors import UnknownMemberError, UsageError
+from consilium.protocols import Card, Encoder, Generalist, Retriever, Specialist
+from consilium.registry import Member
+from consilium.settings import settings
+
+ROUTER = "modality_router"
+DEFAULT_ENCODER = "clip_vit_b16"
+DEFAULT_GENERALIST = "smollm2"
+
+
+@dataclass
+class Panel:
+    """Members by role. Built by `assemble`; tests and callers may give members of their own instead.
+
+    specialists  cards of all who may be asked, with how to load each; the router decides who sees a case
+    """
+
+    encoder: Encoder
+    specialists: dict[str, Card]
+    generalist_name: str
+    retriever: Retriever | None = None
+    router: Specialist | None = None
+    generalist_options: dict[str, Any] = field(default_factory=dict)
+    _members: dict[str, Member] = field(default_factory=dict)
+    _loaded: dict[str, Any] = field(default_factory=dict)
+
+    def specialist(self, name: str) -> Specialist:
+        if name not in self._loaded:
+            self._loaded[name] = self._members[name].load(encoder=self.encoder)
+        return self._loaded[name]
+
+    @property
+    def generalist(self) -> Generalist:
+        if "" not in self._loaded:
+            member = registry.get("generalists", self.generalist_name)
+            self._loaded[""] = member.load(**self.generalist_options)
+        return self._loaded[""]
+
+    def seat(self, name: str, specialist: Specialist) -> None:
+        """Adds a specialist that is already loaded."""
+        self.specialists[name] = specialist.card
+        self._loaded[name] = specialist
+
+
+def assemble(
+    *,
+    specialists: Sequence[str] | None = None,
+    generalist: str = DEFAULT_GENERALIST,
+    index: str | None = "shipped",
+    encoder: str = DEFAULT_ENCODER,
+    generalist_options: dict[str, Any] | None = None,
+) -> Panel:
+    """A panel of the named members.
+
+    specialists  names, None for every one there is.
+    index        the precedents to search: "shipped", the name of an index built here, or None for no retrieval.
+    """
+    shared: Encoder = registry.get("encoders", encoder).load()
+    members = registry.find("specialists")
+    router = members.pop(ROUTER, None)
+    chosen = {name: registry.get("specialists", name) for name in (members if specialists is None else specialists)}
+    return Panel(
+        shared,
+        {name: member.card for name, member in chosen.items()},
+        generalist,
+        open_index(index, shared) if index else None,
+        router.load(encoder=shared) if router else None,
+        generalist_options or {},
+        chosen,
+    )
+
+
+SHIPPED_INDEX = Path(consilium.__file__).parent / "retrievers" / "shipped" / "precedents.parquet"
+
+
+def index_folder(name: str) -> Path:
+    """Where the index `name` lies, or would lie."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise UsageError(f"{name!r} cannot name an index: use letters, digits, _ and -, at most 64.")
+    return settings().home / "indices" / name
+
+
+def open_index(name: str, encoder: Encoder) -> Retriever:
+    """The shipped precedents, or an index that `consilium index build` made under CONSILIUM_HOME/indices/."""
+    if name == "shipped":
+        return registry.get("retrievers", "exact").load(path=SHIPPED_INDEX, encoder_key=encoder.card.version)
+    folder = index_folder(name)
+    if not folder.is_dir():
+        raise UnknownMemberError(f"no index is called {name!r}. Build one: consilium index build FOLDER --name {name}.")
+    return registry.get("retrievers", "lance").load(folder=folder, encoder_key=encoder.card.version)

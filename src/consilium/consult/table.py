@@ -1,0 +1,151 @@
+"""The table: gathers what a policy asks for, once, and keeps the minutes (who spoke, in how many seconds, what was said)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from consilium.consult import parse
+from consilium.consult.panel import Panel
+from consilium.consult.prompt import Profile
+from consilium.consult.route import refusal
+from consilium.errors import CannotScoreError
+from consilium.imaging.picture import views
+from consilium.protocols import Card
+from consilium.types import Answer, Case, Completion, Image, Message, Opinion, Precedent
+
+PRECEDENTS = 5
+
+
+class Table:
+    """One consultation under way. Evidence is gathered when a policy first asks for it, and once."""
+
+    def __init__(self, case: Case, panel: Panel, profile: Profile = "measured") -> None:
+        self.case = case
+        self.panel = panel
+        self.profile = profile
+        self.exchange: list[Message] = []
+        self.notes: list[str] = []
+        self.cards: list[Card] = []
+        self.timings_s: dict[str, float] = {}
+        self._opinions: tuple[Opinion, ...] | None = None
+        self._precedents: tuple[Precedent, ...] | None = None
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.timings_s[what] = self.timings_s.get(what, 0.0) + time.perf_counter() - start
+
+    def opinions(self) -> tuple[Opinion, ...]:
+        """What every specialist says, those whose card refuses the case as abstentions with that reason."""
+        if self._opinions is None:
+            self._encode()
+            self._opinions = tuple(self._opinion(name, card) for name, card in self.panel.specialists.items())
+        return self._opinions
+
+    def precedents(self) -> tuple[Precedent, ...]:
+        """The known cases most like the first view, never the picture itself; () without an index or a picture."""
+        if self._precedents is None:
+            self._precedents = self._search()
+        return self._precedents
+
+    def heard(self) -> tuple[tuple[Opinion, ...], tuple[Precedent, ...]]:
+        """What was gathered so far, for the record."""
+        return self._opinions or (), self._precedents or ()
+
+    def _encode(self) -> None:
+        images = self._views()
+        if images:
+            with self.timed("encoder"):
+                self.panel.encoder.embed(images, patches=True)
+            self._speaks(self.panel.encoder.card)
+
+    def _views(self) -> list[Image]:
+        return [view for study in self.case.studies for item in study.images for view in views(item)]
+
+    def _opinion(self, name: str, card: Card) -> Opinion:
+        reasons = [refusal(card, study) for study in self.case.studies]
+        if not reasons or all(reasons):
+            reason = reasons[0] if reasons else "the case holds no study"
+            return Opinion(name, card.version, abstained=reason, reliability=card.scores, licence=card.licence)
+        with self.timed(f"specialist {name}"):
+            opinion = self.panel.specialist(name).examine(self.case)
+        self._speaks(card)
+        return opinion
+
+    def _search(self) -> tuple[Precedent, ...]:
+        images = self._views()
+        if self.panel.retriever is None or not images:
+            self.notes.append("no precedents: " + ("no index is open" if images else "the case holds no picture"))
+            return ()
+        self._encode()
+        with self.timed("retriever"):
+            query = self.panel.encoder.embed(images[:1]).pooled[0]
+            study = self.case.studies[0]
+            found = self.panel.retriever.search(
+                query, PRECEDENTS, modality=study.modality, exclude_digests=[image.digest for image in images]
+            )
+        self._speaks(self.panel.retriever.card)
+        if not found:
+            self.notes.append(f"no precedents: the index holds no {study.modality} case")
+        return found
+
+    def ask(self, messages: Sequence[Message], max_tokens: int = 128) -> Completion:
+        """The generalist's words, kept in the exchange."""
+        generalist = self.panel.generalist
+        with self.timed("generalist"):
+            completion = generalist.generate(messages, max_tokens)
+        self._speaks(generalist.card)
+        self.exchange += [*messages, Message("assistant", (completion.text,))]
+        if not generalist.sees_images and any(not isinstance(p, str) for m in messages for p in m.parts):
+            self.notes.append(
+                f"generalist {generalist.card.name} sees no images: it weighed the written evidence alone"
+            )
+        return completion
+
+    def answer(self, messages: Sequence[Message]) -> Answer:
+        """The generalist's answer to a closed question by option likelihood where it has them, else by its words; to an
+        open question by its words."""
+        if not self.case.options:
+            return Answer(self.ask(messages).text.strip(), citations=self._citations())
+        if self.profile == "published":
+            return self._by_words(messages)
+        try:
+            return self._by_likelihood(messages)
+        except CannotScoreError as reason:
+            self.notes.append(f"{reason} The option was read from its words.")
+            return self._by_words(messages)
+
+    def _by_likelihood(self, messages: Sequence[Message]) -> Answer:
+        generalist, options = self.panel.generalist, self.case.options
+        with self.timed("generalist"):
+            likelihoods = generalist.score(messages, options)
+        peak = max(likelihoods)
+        weights = [math.exp(value - peak) for value in likelihoods]
+        probabilities = {o: w / sum(weights) for o, w in zip(options, weights, strict=True)}
+        chosen = max(probabilities, key=lambda option: probabilities[option])
+        self._speaks(generalist.card)
+        self.exchange += [*messages, Message("assistant", (chosen,))]
+        self.notes.append("the generalist's option likelihoods decided; they are not calibrated probabilities")
+        if not generalist.sees_images:
+            self.notes.append(
+                f"generalist {generalist.card.name} sees no images: it weighed the written evidence alone"
+            )
+        return Answer(chosen, chosen, probabilities, citations=self._citations())
+
+    def _by_words(self, messages: Sequence[Message]) -> Answer:
+        text = self.ask(messages, max_tokens=32).text.strip()
+        chosen = parse.choice(text, self.case.options)
+        abstained = None if chosen else "the generalist's words state none of the options"
+        return Answer(text, chosen, citations=self._citations(), abstained=abstained)
+
+    def _citations(self) -> tuple[str, ...]:
+        opinions, precedents = self.heard()
+        return tuple(o.specialist for o in opinions if not o.abstained) + tuple(p.case_id for p in precedents)
+
+    def _speaks(self, card: Card) -> None:
+        if card not in self.cards:
+            self.cards.append(card)

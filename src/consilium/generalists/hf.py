@@ -1,0 +1,140 @@
+"""hf: any image-text-to-text checkpoint of the transformers library, from a folder or the hub; text-only ones as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from consilium.errors import MemberError, UsageError
+from consilium.protocols import Card
+from consilium.types import Completion, Image, Message
+
+if TYPE_CHECKING:
+    from consilium.nn.likelihood import Inputs
+    from consilium.nn.pretrained import Precision
+
+CARD = Card(
+    kind="generalist",
+    name="hf",
+    version="1",
+    summary="Any image-text-to-text checkpoint of the transformers library (LLaVA, Idefics, Qwen-VL, MedGemma ...), or a "
+    "text-only one, from a folder or a hub id. Its skill and its licence are those of the checkpoint.",
+    licence="as the checkpoint states",
+    not_for=("checkpoints that bring their own code: it is never run",),
+)
+
+
+def load(model: str | Path | None = None, device: str = "auto", dtype: Precision = "auto") -> HuggingFace:
+    """The checkpoint `model`: a folder or a hub id. Safetensors only; fetches nothing where CONSILIUM_OFFLINE is set.
+
+    It sees images if it comes with an image processor; without one it is loaded as a text-only language model.
+    Raises UsageError without `model`, WeightsMissingError, WeightsError, or MemberError on an unknown architecture.
+    """
+    if not model:
+        raise UsageError("hf needs a checkpoint: model=FOLDER or model=HUB_ID (on the command line --model).")
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+
+    from consilium.nn.pretrained import explained, load_model, pick_device, pick_dtype
+    from consilium.settings import settings
+
+    source, offline, device = str(model), settings().offline, pick_device(device)
+    with explained(source, offline):
+        processor = AutoProcessor.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
+    sees_images = hasattr(processor, "image_processor")
+    architecture = AutoModelForImageTextToText if sees_images else AutoModelForCausalLM
+    network = load_model(architecture, source, device=device, dtype=pick_dtype(dtype, device), offline=offline)
+    version = Path(source).name if Path(source).is_dir() else source
+    return HuggingFace(network, processor, replace(CARD, version=version), sees_images)
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """Replies to the messages as the checkpoint's chat template writes them.
+
+    A checkpoint without a template gets LLaVA's plain form: one line ``USER: parts`` for each message, a picture as the
+    processor's image token, a space between the parts, and ``ASSISTANT:`` at the end.
+    """
+
+    model: Any
+    processor: Any
+    card: Card
+    sees_images: bool
+
+    def generate(self, messages: Sequence[Message], max_tokens: int = 128) -> Completion:
+        from consilium.nn.likelihood import complete
+
+        return complete(self.model, self._tokenizer, self._inputs(messages), max_tokens)
+
+    def score(self, messages: Sequence[Message], options: Sequence[str]) -> tuple[float, ...]:
+        from consilium.nn.likelihood import rate
+
+        return rate(self.model, self._tokenizer, self._inputs(messages), options)
+
+    @property
+    def _tokenizer(self) -> Any:
+        return self.processor.tokenizer if self.sees_images else self.processor
+
+    def _inputs(self, messages: Sequence[Message]) -> Inputs:
+        self._refuse_control_tokens(messages)
+        encoded = self._templated(messages) if self.processor.chat_template else self._plain(messages)
+        device, dtype = self.model.device, self.model.dtype
+        return {
+            name: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+            for name, tensor in encoded.items()
+        }
+
+    def _refuse_control_tokens(self, messages: Sequence[Message]) -> None:
+        """A report that spells the end of a turn, or a picture, would be read as one."""
+        control = {token.content for token in self._tokenizer.added_tokens_decoder.values() if token.special}
+        text = "\n".join(message.text for message in messages)
+        found = sorted(token for token in control if token in text)
+        if found:
+            raise UsageError(
+                f"the text holds {', '.join(found)}, which this checkpoint obeys. Take it out of the text."
+            )
+
+    def _templated(self, messages: Sequence[Message]) -> Any:
+        return self.processor.apply_chat_template(
+            [{"role": message.role, "content": self._content(message)} for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+
+    def _content(self, message: Message) -> str | list[dict[str, Any]]:
+        if not self.sees_images:
+            return message.text
+        return [
+            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": _picture(part)}
+            for part in message.parts
+        ]
+
+    def _plain(self, messages: Sequence[Message]) -> Any:
+        pictures = [_picture(part) for message in messages for part in message.parts if isinstance(part, Image)]
+        lines = [f"{message.role.upper()}: {' '.join(self._written(message))}" for message in messages]
+        text = "\n".join([*lines, "ASSISTANT:"])
+        if not self.sees_images:
+            return self.processor(text, return_tensors="pt")
+        return self.processor(text=text, images=pictures or None, return_tensors="pt")
+
+    def _written(self, message: Message) -> list[str]:
+        if not self.sees_images:
+            return [message.text]
+        token = getattr(self.processor, "image_token", None)
+        if token is None:
+            raise MemberError(
+                f"{self.card.version} has neither a chat template nor an image token, so no prompt can be written for it. "
+                "Add chat_template.jinja to its folder."
+            )
+        return [part if isinstance(part, str) else token for part in message.parts]
+
+
+def _picture(image: Image) -> Any:
+    import PIL.Image
+
+    from consilium.imaging.window import to_display
+
+    return PIL.Image.fromarray(to_display(image))

@@ -1,0 +1,119 @@
+"""A light head on frozen features, in numpy: logits, calibrated probabilities, distance from what it was trained on.
+
+Tensors (float32), with d features, c concepts, h hidden units, k principal directions:
+    centre, scale (d,)                      standardisation
+    hidden.weight (h, d), hidden.bias (h,)  only where the head is a small MLP (ReLU)
+    weight (c, d or h), bias (c,)
+    calibration.slope, calibration.offset (c,)   logit -> slope * logit + offset
+    foreign.basis (k, d), foreign.precision (k,), foreign.residual (1,)
+    foreign.own, foreign.limit (1,)         distances: most of its own kind lie within the first; beyond the second, abstain
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from consilium.errors import MemberError
+from consilium.types import Array
+
+REQUIRED = (
+    "centre",
+    "scale",
+    "weight",
+    "bias",
+    "calibration.slope",
+    "calibration.offset",
+    "foreign.basis",
+    "foreign.precision",
+    "foreign.residual",
+    "foreign.own",
+    "foreign.limit",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LightHead:
+    """A head from its tensors. `exclusive`: softmax over the concepts, else a sigmoid each."""
+
+    tensors: Mapping[str, Array]
+    exclusive: bool
+
+    def logits(self, features: Array) -> Array:
+        """(n, d) pooled features -> (n, c) calibrated logits."""
+        raw = raw_logits(self.tensors, features)
+        return raw * self.tensors["calibration.slope"] + self.tensors["calibration.offset"]
+
+    def probabilities(self, features: Array) -> Array:
+        """(n, d) -> (n, c) in [0, 1]."""
+        return to_probabilities(self.logits(features), self.exclusive)
+
+    def foreignness(self, features: Array) -> Array:
+        """(n, d) -> (n,): distance from the training pictures, 1 where most of its own kind end."""
+        return distance(self.tensors, features) / self.tensors["foreign.own"]
+
+    @property
+    def limit(self) -> float:
+        """The foreignness beyond which a picture is not judged; at least 1."""
+        return float(self.tensors["foreign.limit"][0] / self.tensors["foreign.own"][0])
+
+    def gradient(self, features: Array, concept: int) -> Array:
+        """(d,) one picture's features -> (d,) derivative of the concept's calibrated logit by each feature."""
+        weight = self.tensors["weight"][concept]
+        if "hidden.weight" in self.tensors:
+            hidden = self.tensors["hidden.weight"] @ standardise(self.tensors, features) + self.tensors["hidden.bias"]
+            weight = (weight * (hidden > 0)) @ self.tensors["hidden.weight"]
+        return weight * self.tensors["calibration.slope"][concept] / self.tensors["scale"]
+
+
+def raw_logits(tensors: Mapping[str, Array], features: Array) -> Array:
+    """(n, d) -> (n, c) logits before calibration."""
+    x = standardise(tensors, features)
+    if "hidden.weight" in tensors:
+        x = np.maximum(x @ tensors["hidden.weight"].T + tensors["hidden.bias"], 0)
+    return x @ tensors["weight"].T + tensors["bias"]
+
+
+def standardise(tensors: Mapping[str, Array], features: Array) -> Array:
+    return (features - tensors["centre"]) / tensors["scale"]
+
+
+def to_probabilities(logits: Array, exclusive: bool) -> Array:
+    if not exclusive:
+        return 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def distance(tensors: Mapping[str, Array], features: Array) -> Array:
+    """(n, d) -> (n,) Mahalanobis distance in the k leading directions plus the scaled residual outside them: what a
+    Gaussian with one shared variance for the small directions gives (probabilistic PCA; Tipping and Bishop 1999)."""
+    x = standardise(tensors, features)
+    along = x @ tensors["foreign.basis"].T
+    inside = (along**2 * tensors["foreign.precision"]).sum(axis=1)
+    outside = np.maximum((x**2).sum(axis=1) - (along**2).sum(axis=1), 0) * tensors["foreign.residual"]
+    return np.sqrt(inside + outside)
+
+
+def save(tensors: Mapping[str, Array], path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}, path)
+
+
+def load(path: Path, exclusive: bool) -> LightHead:
+    """Reads model.safetensors; MemberError where it is damaged or lacks a tensor."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise MemberError(f"{path} cannot be read: {error}. Train the specialist again.") from error
+    missing = [name for name in REQUIRED if name not in tensors]
+    if missing:
+        raise MemberError(f"{path} lacks {', '.join(missing)}. Train the specialist again.")
+    return LightHead(tensors, exclusive)

@@ -1,0 +1,142 @@
+"""Finds members by name. Three sources: a file under the kind's room, a folder of a trained member, an entry point.
+
+- a module of `consilium.<kind>` that has CARD and load(**options): built in;
+- a folder with card.json under the room's `trained/` (shipped) or under CONSILIUM_HOME/<kind>/ (made by the user, which
+  wins over a shipped one of the same name): its card names the module that loads it (`loader`);
+- an entry point of the group `consilium.<kind>`, for other people's packages; it names a module like the first.
+
+Reading a card imports no model library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from consilium.errors import MemberError, UnknownMemberError
+from consilium.protocols import Card
+from consilium.settings import settings
+from consilium.types import Code, Score
+
+KINDS = ("encoders", "specialists", "generalists", "retrievers")
+_ROOMS = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a member was found: `module` has load(); `folder` holds what was trained, or is None."""
+
+    kind: str
+    name: str
+    module: str
+    folder: Path | None = None
+    origin: str = "built in"
+
+    @property
+    def card(self) -> Card:
+        if self.folder is not None:
+            return read_card(self.folder / "card.json")
+        card = getattr(_import(self.module), "CARD", None)
+        if not isinstance(card, Card):
+            raise MemberError(f"{self.module} has no CARD. A member is a module with CARD and load(**options).")
+        return card
+
+    def load(self, **options: Any) -> Any:
+        """Loads the member (dear: model libraries are imported here)."""
+        module = _import(self.module)
+        return module.load(folder=self.folder, **options) if self.folder is not None else module.load(**options)
+
+
+def find(kind: str) -> dict[str, Member]:
+    """Every member of `kind` by name, user's before shipped, sorted."""
+    if kind not in KINDS:
+        raise UnknownMemberError(f"no kind of member is called {kind!r}; there are: {', '.join(KINDS)}.")
+    found = _built_in(kind) | _entry_points(kind) | _trained(kind, _ROOMS / kind / "trained", "shipped")
+    return dict(sorted((found | _trained(kind, settings().home / kind, "trained here")).items()))
+
+
+def get(kind: str, name: str) -> Member:
+    """The member called `name`; UnknownMemberError lists those there are."""
+    members = find(kind)
+    if name not in members:
+        raise UnknownMemberError(f"no {kind[:-1]} is called {name!r}; there are: {', '.join(members) or 'none'}.")
+    return members[name]
+
+
+def _built_in(kind: str) -> dict[str, Member]:
+    room = _ROOMS / kind
+    names = [m.name for m in pkgutil.iter_modules([str(room)]) if not m.name.startswith("_")]
+    modules = {name: f"consilium.{kind}.{name}" for name in names}
+    return {name: Member(kind, name, module) for name, module in modules.items() if _is_member(room / f"{name}.py")}
+
+
+def _is_member(path: Path) -> bool:
+    # A loader of trained folders (specialists/light.py) lies in the room too but has no card of its own.
+    return path.is_file() and "\nCARD" in path.read_text(encoding="utf-8")
+
+
+def _entry_points(kind: str) -> dict[str, Member]:
+    return {
+        point.name: Member(kind, point.name, point.value, origin=f"package {point.dist.name if point.dist else '?'}")
+        for point in entry_points(group=f"consilium.{kind}")
+    }
+
+
+def _trained(kind: str, room: Path, origin: str) -> dict[str, Member]:
+    found = {}
+    for path in sorted(room.glob("*/card.json")):
+        loader = _read_json(path).get("loader", "")
+        name = path.parent.name
+        found[name] = Member(kind, name, f"consilium.{kind}.{loader}", path.parent, origin)
+    return found
+
+
+def read_card(path: Path) -> Card:
+    """A card from card.json; MemberError where it is not one."""
+    data = _read_json(path)
+    try:
+        return Card(
+            kind=data["kind"],
+            name=data["name"],
+            version=data["version"],
+            summary=data["summary"],
+            modalities=tuple(data.get("modalities", ())),
+            body_parts=tuple(data.get("body_parts", ())),
+            concepts=tuple(Code(**code) for code in data.get("concepts", ())),
+            groups={name: tuple(members) for name, members in data.get("groups", {}).items()},
+            arguments=data.get("arguments", {}),
+            trained_on=data.get("trained_on", {}),
+            licence=data.get("licence", ""),
+            evidence=data.get("evidence", ""),
+            scores=tuple(Score(**score) for score in data.get("scores", ())),
+            not_for=tuple(data.get("not_for", ())),
+        )
+    except (KeyError, TypeError) as error:
+        raise MemberError(
+            f"{path} is not a member's card: {error}. Train the member again, or remove its folder."
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MemberError(f"{path} cannot be read as a card: {error}. Train the member again, or remove it.") from error
+    if not isinstance(data, dict):
+        raise MemberError(f"{path} is not a card: a JSON object was expected. Train the member again, or remove it.")
+    return data
+
+
+def _import(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MemberError(
+            f"the member's module {module} cannot be imported: {error}. Install what it needs."
+        ) from error

