@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: demo test check specialists study clean weights
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from consilium import registry
@@ -16,36 +15,12 @@ from consilium.protocols import Encoder, Entry
 from consilium.specialists import light
 from consilium.train.specialist import Recipe, train
 from consilium.types import Case, Image, Precedent, Study
-
-
-def draw(kind: str, seed: int) -> np.ndarray:
-    """A phantom (64, 64) uint8: noise, with a bright disc where `kind` is "mass"."""
-    random = np.random.default_rng(seed)
-    picture = random.normal(90, 12, (64, 64))
-    if kind == "mass":
-        row, column = random.integers(20, 44, 2)
-        y, x = np.ogrid[:64, :64]
-        picture[(y - row) ** 2 + (x - column) ** 2 < 110] += 70
-    return picture.clip(0, 255).astype(np.uint8)
-
-
-def phantoms(folder: Path, count: int = 120) -> Path:
-    """A folder of phantoms in the index.csv form."""
-    from PIL import Image as Picture
-
-    folder.mkdir(parents=True)
-    rows = ["path,label,split,patient_id"]
-    for i in range(count):
-        kind = ("clear", "mass")[i % 2]
-        Picture.fromarray(draw(kind, i)).save(folder / f"{i}.png")
-        rows.append(f"{i}.png,{kind},{('train', 'train', 'train', 'val', 'test')[i // 2 % 5]},p{i}")
-    (folder / "index.csv").write_text("\n".join(rows))
-    return folder
+from tests import phantoms
 
 
 def case(kind: str = "mass", seed: int = 999, options: tuple[str, ...] = ("clear", "mass"), **study: object) -> Case:
     facts = {"modality": "CR", "body_part": "CHEST"} | study
-    image = Image(draw(kind, seed), "sha256:test")
+    image = Image(phantoms.draw(kind, seed), "sha256:test")
     return case_of([Study(images=(image,), **facts)], "Is there a mass?", options)  # type: ignore[arg-type]
 
 
@@ -58,7 +33,7 @@ def encoder() -> Encoder:
 def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
     """A room with one specialist trained on phantoms."""
     room = tmp_path_factory.mktemp("room")
-    data = read_folder(phantoms(tmp_path_factory.mktemp("data") / "phantoms"))
+    data = read_folder(phantoms.folder_of(tmp_path_factory.mktemp("data") / "phantoms"))
     train(data, Recipe("mass_finder", ("CR",), ("CHEST",), groups={"lesion": ("mass",)}), encoder, room)
     return room
 
@@ -66,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
 @pytest.fixture
 def panel(trained: Path, encoder: Encoder) -> Panel:
     index = registry.get("retrievers", "exact").load(encoder_key=encoder.card.version)
-    images = [Image(draw(kind, seed), "") for kind in ("clear", "mass") for seed in range(500, 506)]
+    images = [Image(phantoms.draw(kind, seed), "") for kind in ("clear", "mass") for seed in range(500, 506)]
     labels = ["clear"] * 6 + ["mass"] * 6
     features = encoder.embed(images).pooled
     index.add(

@@ -9,7 +9,7 @@ from consilium.errors import UnknownMemberError, UsageError
 from consilium.formats import record
 from consilium.types import Consultation
 
-from .conftest import case
+from tests.consult.conftest import case
 
 
 @pytest.mark.parametrize("policy", policies.names())

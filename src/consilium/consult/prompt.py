@@ -82,7 +82,8 @@ def _opinion_line(opinion: Opinion, options: Sequence[str]) -> str:
     on_topic = [f for f in opinion.findings if normalise(f.concept.meaning) in wanted]
     shown = (on_topic or list(opinion.findings))[:_SHOWN_CONCEPTS]
     said = ", ".join(f"{f.concept.meaning} {100 * (f.probability or 0):.0f} %" for f in shown)
-    return f"Specialist {opinion.specialist} says: {said}{_reliability(opinion.reliability)}."
+    caution = f" Caution: {opinion.caution}." if opinion.caution else ""
+    return f"Specialist {opinion.specialist} says: {said}{_reliability(opinion.reliability)}.{caution}"
 
 
 def _reliability(scores: Sequence[Score]) -> str:

@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -26,15 +25,18 @@ _MID_GREY = 128
 def to_html(consultation: Consultation) -> str:
     """The page as text to be written as UTF-8. Pictures are at most PICTURE_SIDE pixels wide and high."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("consilium", "formats"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "interval": wording.interval,
         "calibration": wording.calibration,
         "jpeg_uri": lambda data: _uri(data, "jpeg"),
     }
-    template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    return wording.printable(template.render(_content(consultation)))
+    return wording.printable(environment.get_template("page.html").render(_content(consultation)))
 
 
 def _content(consultation: Consultation) -> dict[str, Any]:

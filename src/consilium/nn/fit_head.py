@@ -139,18 +139,18 @@ def foreign(tensors: Mapping[str, Array], features: Array, directions: int = 64)
     }
 
 
-def limits(own: Array, background: Array) -> dict[str, Array]:
+def limits(own: Array, background: Array, margin: float = 1.0) -> dict[str, Array]:
     """Distances of held-out own pictures and of background pictures (other modalities and body parts) -> both limits.
 
     foreign.own    holds OWN of the own pictures.
     foreign.limit  as wide as still keeps out KEPT_OUT of the background, so that the same kind of picture from another
-                   hospital is judged; between foreign.own and WIDEST times that. Without a background: foreign.own.
+                   hospital is judged; between `margin` and WIDEST times foreign.own. Without a background: `margin` times it.
     """
     inner = float(np.quantile(own, OWN))
     outer = float(np.quantile(background, 1 - KEPT_OUT)) if len(background) else inner
     return {
         "foreign.own": np.array([inner]),
-        "foreign.limit": np.array([min(max(outer, inner), WIDEST * inner)]),
+        "foreign.limit": np.array([min(max(outer, margin * inner), WIDEST * inner)]),
     }
 
 

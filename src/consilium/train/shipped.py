@@ -69,6 +69,7 @@ def _router(entry: Mapping[str, Any], data_folder: Path, encoder: Encoder, comma
         modalities=tuple(sorted({label.split("/")[0] for label in classes})),
         summary=entry["summary"],
         licence=entry["licence"],
+        margin=entry["margin"],
         data_licence="; ".join(dict.fromkeys(f"{s['folder']}: {s['licence']}" for s in entry["sources"])),
         command=f"results/specialists.json ({command})",
     )

@@ -2,16 +2,18 @@
 card filled from the untouched test split.
 
 1. A picture that lies in two splits is kept in the later one (test, then val) alone.
-2. The ladder of heads is fitted on train; the one with the least calibrated loss on val is chosen.
-3. Five folds by patient over train and val, each judged by heads that did not see it, give the calibration and, with the
-   background of other modalities, the limit beyond which a picture is foreign.
-4. The head is fitted on train and val; the test split is scored once.
+2. Train and val are cut into five folds by patient; where no patient is known, into blocks of neighbouring files of one
+   label, since neighbours often show one patient. Every head of the ladder judges each fold unseen.
+3. The head with the least calibrated loss on the folds is chosen. The same held-out judgements give its calibration and,
+   with the background of other modalities, the limit beyond which a picture is foreign.
+4. That head is fitted on train and val; the test split is scored once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -26,8 +28,8 @@ from consilium.errors import DataError, UsageError
 from consilium.metrics import classification as metric
 from consilium.metrics.bootstrap import interval
 from consilium.nn import fit_head
-from consilium.nn.fit_head import Shape
-from consilium.nn.light_head import LightHead, distance, raw_logits, save
+from consilium.nn.fit_head import HeldOut, Shape
+from consilium.nn.light_head import LightHead, distance, save
 from consilium.protocols import Card, Encoder
 from consilium.registry import read_card
 from consilium.train import background
@@ -41,7 +43,8 @@ NEAR = 0.995
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the data cannot say. Empty modalities and body parts are filled from the headers where these agree."""
+    """What the data cannot say. Empty modalities and body parts are filled from the headers where these agree; `margin`
+    widens the limit for foreign pictures."""
 
     name: str
     modalities: tuple[str, ...] = ()
@@ -53,6 +56,7 @@ class Recipe:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     codes: Mapping[str, Code] = field(default_factory=dict)
     command: str = ""
+    margin: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,7 @@ class _Part:
     features: Array
     targets: Array
     patients: tuple[str, ...]
+    folds: Array
 
 
 def train(data: FolderDataset, recipe: Recipe, encoder: Encoder, room: Path, progress: Progress | None = None) -> Card:
@@ -74,39 +79,57 @@ def train(data: FolderDataset, recipe: Recipe, encoder: Encoder, room: Path, pro
     recipe = _with_modality(recipe, encoded)
     kept, dropped = _apart(data.records, encoded)
     data, unlearnt = _learnable(data, kept)
-    parts = {split: _part(data, encoded, kept, (split,)) for split in ("train", "val", "test")}
-    _demand(data, parts)
-    both = _part(data, encoded, kept, ("train", "val"))
-    shape = choose(parts["train"], parts["val"], data.exclusive)
+    both, test = (_part(data, encoded, kept, splits) for splits in (("train", "val"), ("test",)))
+    if not len(both.features) or not len(test.features):
+        raise DataError(f"{data.folder} has no pictures to learn from, or none to be tested on.")
+    shape, held_out = choose(both, data.exclusive)
+    tensors = fit_head.fit(both.features, both.targets, data.exclusive, shape)
+    tensors |= fit_head.calibrate(held_out.logits, both.targets, data.exclusive)
+    tensors |= fit_head.foreign(tensors, both.features)
     card = Card("specialist", recipe.name, "", "", recipe.modalities, recipe.body_parts)
-    tensors = _finish(both, data.exclusive, shape, background.foreign_to(card, encoder.card.version))
-    scores = evaluate(LightHead(tensors, data.exclusive), parts["test"], data.classes, recipe.groups)
-    near = _near_duplicates(both.features, parts["test"].features)
+    others = background.foreign_to(card, encoder.card.version)
+    far = distance(tensors, others) if len(others) else np.empty(0, np.float32)
+    tensors |= fit_head.limits(held_out.distances, far, recipe.margin)
+    scores = evaluate(LightHead(tensors, data.exclusive), test, data.classes, recipe.groups)
+    near = _near_duplicates(both.features, test.features)
     counts = _counts(data, kept, dropped, near) | {"labels_without_train_pictures": unlearnt}
     made = _card(data, recipe, encoder, scores) | {"fit": {**asdict(shape), **counts}}
     return _write(made, tensors, room / recipe.name)
 
 
-def choose(train_part: _Part, val_part: _Part, exclusive: bool) -> Shape:
-    """The head of the ladder with the least calibrated loss on val; the earlier (simpler) one at a tie."""
+def choose(part: _Part, exclusive: bool) -> tuple[Shape, HeldOut]:
+    """The head of the ladder with the least calibrated loss on held-out folds, and what it said of them; the earlier
+    (simpler) one at a tie."""
 
-    def loss(shape: Shape) -> float:
-        tensors = fit_head.fit(train_part.features, train_part.targets, exclusive, shape)
-        logits = raw_logits(tensors, val_part.features)
-        calibration = fit_head.calibrate(logits, val_part.targets, exclusive)
-        logits = logits * calibration["calibration.slope"] + calibration["calibration.offset"]
-        return fit_head.negative_log_likelihood(logits, val_part.targets, exclusive)
+    def loss(held_out: HeldOut) -> float:
+        calibration = fit_head.calibrate(held_out.logits, part.targets, exclusive)
+        logits = held_out.logits * calibration["calibration.slope"] + calibration["calibration.offset"]
+        return fit_head.negative_log_likelihood(logits, part.targets, exclusive)
 
-    return min(fit_head.LADDER, key=loss)
+    tried = [
+        (shape, fit_head.out_of_fold(part.features, part.targets, exclusive, shape, part.folds))
+        for shape in fit_head.LADDER
+    ]
+    return min(tried, key=lambda pair: loss(pair[1]))
 
 
-def _finish(both: _Part, exclusive: bool, shape: Shape, others: Array) -> dict[str, Array]:
-    folds = np.array([int(hashlib.sha256(p.encode()).hexdigest()[:8], 16) % FOLDS for p in both.patients])
-    held_out = fit_head.out_of_fold(both.features, both.targets, exclusive, shape, folds)
-    tensors = fit_head.fit(both.features, both.targets, exclusive, shape)
-    tensors |= fit_head.calibrate(held_out.logits, both.targets, exclusive)
-    tensors |= fit_head.foreign(tensors, both.features)
-    return tensors | fit_head.limits(held_out.distances, distance(tensors, others) if len(others) else others)
+def folds(records: Sequence[Record], patients_known: bool) -> Array:
+    """(n,) fold of each record, 0 to FOLDS - 1: all pictures of a patient in one; without patients, neighbouring files of
+    one label in one."""
+    if patients_known:
+        return np.array([int(hashlib.sha256(r.patient.encode()).hexdigest()[:8], 16) % FOLDS for r in records])
+    place: dict[tuple[str, ...], list[int]] = {}
+    for i in sorted(range(len(records)), key=lambda i: _natural(records[i].path.name)):
+        place.setdefault(records[i].labels, []).append(i)
+    found = np.zeros(len(records), int)
+    for rows in place.values():
+        found[rows] = np.arange(len(rows)) * FOLDS // len(rows)
+    return found
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Orders slice_2 before slice_10."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def evaluate(
@@ -162,7 +185,8 @@ def _apart(records: Sequence[Record], encoded: Encoded) -> tuple[list[int], int]
 def _part(data: FolderDataset, encoded: Encoded, kept: Sequence[int], splits: Sequence[str]) -> _Part:
     rows = [i for i in kept if data.records[i].split in splits]
     records = [data.records[i] for i in rows]
-    return _Part(encoded.features[rows], data.targets(records), tuple(r.patient for r in records))
+    patients = tuple(r.patient for r in records)
+    return _Part(encoded.features[rows], data.targets(records), patients, folds(records, bool(data.patient_column)))
 
 
 def _learnable(data: FolderDataset, kept: Sequence[int]) -> tuple[FolderDataset, list[str]]:
@@ -174,12 +198,6 @@ def _learnable(data: FolderDataset, kept: Sequence[int]) -> tuple[FolderDataset,
     if missing and (data.exclusive or len(missing) == len(data.classes)):
         raise DataError(f"{data.folder} has no train picture of {', '.join(missing)}; there is nothing to learn from.")
     return replace(data, classes=tuple(c for c in data.classes if c not in missing)), missing
-
-
-def _demand(data: FolderDataset, parts: Mapping[str, _Part]) -> None:
-    for split, part in parts.items():
-        if not len(part.features):
-            raise DataError(f"{data.folder} has no {split} pictures; a specialist needs train, val and test.")
 
 
 def _near_duplicates(seen: Array, test: Array) -> int:

@@ -1,0 +1,112 @@
+"""Training a light specialist: what it writes, what it keeps apart, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from consilium.datasets.folder import read_folder
+from consilium.encoders import patch_statistics
+from consilium.errors import DataError, MemberError, UsageError
+from consilium.registry import read_card
+from consilium.specialists import light
+from consilium.train.specialist import Recipe, train
+from tests import phantoms
+
+RECIPE = Recipe("finder", ("CR",), ("CHEST",), groups={"lesion": ("mass",)}, data_licence="CC0")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return phantoms.folder_of(tmp_path / "phantoms")
+
+
+def test_the_card_is_filled_from_the_data(folder: Path, tmp_path: Path) -> None:
+    card = train(read_folder(folder), RECIPE, patch_statistics.load(), tmp_path / "room")
+    assert card == read_card(tmp_path / "room/finder/card.json")
+    assert [c.meaning for c in card.concepts] == ["clear", "mass"] and card.trained_on == {"phantoms": "CC0"}
+    scores = {score.metric: score for score in card.scores}
+    assert scores["AUROC"].value > 0.95 and scores["AUROC"].low <= scores["AUROC"].value <= scores["AUROC"].high
+    assert {"macro-F1", "ECE", "Brier", "accuracy", "abstained", "AUROC mass", "AUROC lesion"} <= set(scores)
+    assert all(score.n == 24 for score in card.scores)
+    made = json.loads((tmp_path / "room/finder/card.json").read_text())
+    assert made["fit"]["counts"]["train"] == {"clear": 36, "mass": 36}
+    assert sorted(p.name for p in (tmp_path / "room/finder").iterdir()) == ["card.json", "model.safetensors"]
+    assert [p.name for p in (tmp_path / "room").iterdir()] == ["finder"]
+
+
+def test_training_again_gives_the_same_specialist(folder: Path, tmp_path: Path) -> None:
+    one = train(read_folder(folder), RECIPE, patch_statistics.load(), tmp_path / "room")
+    assert train(read_folder(folder), RECIPE, patch_statistics.load(), tmp_path / "room") == one
+
+
+def test_a_picture_in_two_splits_is_judged_but_not_learnt(folder: Path, tmp_path: Path) -> None:
+    (folder / "0.png").write_bytes((folder / "8.png").read_bytes())
+    card = train(read_folder(folder), RECIPE, patch_statistics.load(), tmp_path / "room")
+    made = json.loads((tmp_path / "room/finder/card.json").read_text())["fit"]
+    assert made["same_picture_left_out"] == 1 and made["counts"]["train"] == {"clear": 35, "mass": 36}
+    assert card.scores[0].n == 24
+
+
+def test_the_trained_folder_examines_and_abstains(folder: Path, tmp_path: Path) -> None:
+    from consilium.consult.council import case_of
+    from consilium.types import Image, Study
+
+    encoder = patch_statistics.load()
+    train(read_folder(folder), RECIPE, encoder, tmp_path / "room")
+    finder = light.load(tmp_path / "room/finder", encoder)
+
+    def opinion(pixels: np.ndarray):  # type: ignore[no-untyped-def]
+        return finder.examine(case_of([Study("CR", "CHEST", (Image(pixels, "x"),))], "?"))
+
+    said = opinion(phantoms.draw("mass", 777))
+    best = said.findings[0]
+    assert best.concept.meaning in {"mass", "lesion"} and best.probability > 0.8
+    region = next(f.region for f in said.findings if f.region is not None)
+    assert region.grid.shape == (14, 14) and 0 <= region.grid.min() and region.grid.max() == pytest.approx(1)
+    exclusive = [f.probability for f in said.findings if f.concept.meaning != "lesion"]
+    assert sum(exclusive) == pytest.approx(1, abs=1e-5)
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
+    foreign = opinion(stripes)
+    assert foreign.abstained and "unlike" in foreign.abstained and not foreign.findings
+    with pytest.raises(MemberError, match="Train it again"):
+        light.load(tmp_path / "room/finder", _Other())
+
+
+class _Other:
+    from dataclasses import replace
+
+    card = replace(patch_statistics.CARD, version="2")
+
+
+def test_several_labels_with_blanks(tmp_path: Path) -> None:
+    folder = phantoms.folder_of(tmp_path / "set")
+    rows = ["path,split,mass,never"]
+    for number, line in enumerate((folder / "index.csv").read_text().splitlines()[1:]):
+        path, label, split, _ = line.split(",")
+        rows.append(f"{path},{split},{'' if number % 7 == 0 else int(label == 'mass')},0")
+    (folder / "index.csv").write_text("\n".join(rows))
+    data = read_folder(folder, label_columns=["mass", "never"])
+    card = train(data, Recipe("several", ("CR",)), patch_statistics.load(), tmp_path / "room")
+    made = json.loads((tmp_path / "room/several/card.json").read_text())
+    assert [c.meaning for c in card.concepts] == ["mass"]
+    assert made["fit"]["labels_without_train_pictures"] == ["never"] and made["exclusive"] is False
+
+
+def test_what_cannot_be_learnt_from_is_refused_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    encoder, room = patch_statistics.load(), tmp_path / "room"
+    with pytest.raises(UsageError, match="--modality"):
+        train(read_folder(folder), Recipe("finder"), encoder, room)
+    (folder / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with pytest.raises(DataError, match=r"3\.png cannot be learnt from"):
+        train(read_folder(folder), RECIPE, encoder, room)
+    text = (folder / "index.csv").read_text()
+    Picture.fromarray(phantoms.draw("mass", 3)).save(folder / "3.png")
+    (folder / "index.csv").write_text(text.replace("mass,train", "clear,train"))
+    with pytest.raises(DataError, match="no train picture of mass"):
+        train(read_folder(folder), RECIPE, encoder, room)
+    assert not room.exists()
