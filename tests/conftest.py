@@ -35,6 +35,21 @@ def examples_folder() -> Path:
     return ROOT / "examples"
 
 
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for CONSILIUM_WEIGHTS with links to the weights that `ask` needs, so that a test may have a cache of its own."""
+    from consilium import weights
+    from consilium.errors import WeightsMissingError
+
+    links = tmp_path_factory.mktemp("pretrained")
+    for name in ("clip-vit-b16", "smollm2-135m-instruct"):
+        try:
+            (links / name).symlink_to(weights.folder(name), target_is_directory=True)
+        except WeightsMissingError as error:
+            pytest.skip(f"needs pretrained weights: {error}")
+    return links
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty CONSILIUM_HOME, so that a test neither sees nor leaves trained members."""

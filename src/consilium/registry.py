@@ -40,11 +40,13 @@ class Member:
 
     @property
     def card(self) -> Card:
-        if self.folder is not None:
-            return read_card(self.folder / "card.json")
-        card = getattr(_import(self.module), "CARD", None)
+        """What it says of itself; MemberError where there is no card, or one that bears another name."""
+        path = self.folder / "card.json" if self.folder is not None else self.module
+        card = read_card(path) if isinstance(path, Path) else getattr(_import(path), "CARD", None)
         if not isinstance(card, Card):
-            raise MemberError(f"{self.module} has no CARD. A member is a module with CARD and load(**options).")
+            raise MemberError(f"{path} has no CARD. A member is a module with CARD and load(**options).")
+        if card.name != self.name:
+            raise MemberError(f"{path} is the card of {card.name!r}, found under the name {self.name!r}; rename one.")
         return card
 
     def load(self, **options: Any) -> Any:
@@ -91,8 +93,11 @@ def _entry_points(kind: str) -> dict[str, Member]:
 def _trained(kind: str, room: Path, origin: str) -> dict[str, Member]:
     found = {}
     for path in sorted(room.glob("*/card.json")):
-        loader = _read_json(path).get("loader", "")
-        name = path.parent.name
+        loader, name = _read_json(path).get("loader"), path.parent.name
+        if not isinstance(loader, str) or not loader.isidentifier():
+            raise MemberError(
+                f"{path} names no loader (found {loader!r}). Train the member again, or remove its folder."
+            )
         found[name] = Member(kind, name, f"consilium.{kind}.{loader}", path.parent, origin)
     return found
 
@@ -117,7 +122,7 @@ def read_card(path: Path) -> Card:
             scores=tuple(Score(**score) for score in data.get("scores", ())),
             not_for=tuple(data.get("not_for", ())),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise MemberError(
             f"{path} is not a member's card: {error}. Train the member again, or remove its folder."
         ) from error
@@ -136,7 +141,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _import(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise MemberError(
             f"the member's module {module} cannot be imported: {error}. Install what it needs."
         ) from error

@@ -68,3 +68,12 @@ def test_interval_holds_the_value_and_widens_when_patients_repeat() -> None:
     assert alone.low < alone.value < alone.high
     assert alone.n == 100 and grouped.n == 500
     assert grouped.high - grouped.low == pytest.approx(alone.high - alone.low, rel=0.15)
+
+
+def test_the_error_of_perfect_calibration_is_not_zero_and_shrinks_with_cases() -> None:
+    draw = np.random.default_rng(4)
+    p = draw.dirichlet([1, 1, 1], size=4000)
+    few, many = metric.perfect_calibration_error(p[:100], True), metric.perfect_calibration_error(p, True)
+    assert few[1] < few[0] < few[2] and few[0] > 0.05 > 0.02 > many[0]
+    truth = np.eye(3)[[draw.choice(3, p=row) for row in p]]
+    assert many[1] * 0.8 <= metric.calibration_error(truth, p, True) <= many[2] * 1.2

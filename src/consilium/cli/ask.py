@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consilium.cli.common import split
+from consilium.cli.common import split, writing
 
 if TYPE_CHECKING:
-    from consilium.types import Consultation
+    from consilium.types import Consultation, Study
 
 
 def ask(
@@ -38,23 +40,22 @@ def ask(
 
     Example: consilium ask examples/chest_xray.jpg "Does this chest X-ray show pneumonia?" --options normal,pneumonia --out .
     """
-    from consilium import formats
-    from consilium.consult import prompt
+    from consilium.consult import policies, prompt
     from consilium.consult.council import case_of, consult_many
     from consilium.consult.panel import assemble
     from consilium.errors import UsageError
 
     *paths, question = paths_and_question
-    if not paths:
-        raise UsageError('a question needs a picture before it: consilium ask FILE "question". Quote the question.')
+    if not paths or not question.strip() or os.path.exists(question):
+        raise UsageError('give the pictures, then the question: consilium ask FILE "question". Quote the question.')
+    policies.get(policy)
     chosen = next((p for p in prompt.PROFILES if p == profile), None)
     if chosen is None:
         raise UsageError(f"no prompt profile is called {profile!r}; there are: {', '.join(prompt.PROFILES)}.")
     if generalist not in {"hf", "openai"} and (model or base_url):
         raise UsageError(f"--model and --base-url are for the generalists hf and openai, not for {generalist}.")
     start = time.perf_counter()
-    given = {"modality": modality.upper() if modality else None, "body_part": body_part.upper() if body_part else None}
-    cases = [case_of(formats.read(Path(p), **given), question, split(options), history) for p in paths]
+    cases = [case_of(studies, question, split(options), history) for studies in _read(paths, modality, body_part)]
     read_s = (time.perf_counter() - start) / len(cases)
     panel = assemble(
         specialists=split(specialists) if specialists is not None else None,
@@ -64,6 +65,19 @@ def ask(
     )
     for number, consultation in enumerate(consult_many(cases, panel, policy, chosen), 1):
         _deliver(consultation, read_s, _folder(out, number, len(cases)), json)
+
+
+def _read(paths: list[str], modality: str | None, body_part: str | None) -> Iterator[tuple[Study, ...]]:
+    from consilium import formats
+    from consilium.errors import ConsiliumError
+
+    for number, path in enumerate(paths, 1):
+        try:
+            yield formats.read(path, modality=modality, body_part=body_part)
+        except ConsiliumError as error:
+            if len(paths) == 1:
+                raise
+            raise type(error)(f"path {number} of {len(paths)}: {error}") from error
 
 
 def _generalist_options(name: str, model: str | None, base_url: str | None, allow_remote: bool) -> dict[str, object]:
@@ -83,9 +97,10 @@ def _deliver(consultation: Consultation, read_s: float, folder: Path | None, as_
 
     consultation = replace(consultation, timings_s={"reading": read_s, **consultation.timings_s})
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        record.write(consultation, folder / "consultation.json")
-        (folder / "consultation.html").write_text(page.to_html(consultation), encoding="utf-8")
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            record.write(consultation, folder / "consultation.json")
+            (folder / "consultation.html").write_text(page.to_html(consultation), encoding="utf-8")
     if as_json:
         typer.echo(record.to_json(consultation))
         return

@@ -10,7 +10,8 @@ import typer
 from consilium.cli.common import counting, emit, pairs
 
 app = typer.Typer(
-    help="Build and look at indices of known cases, which answers cite as precedents.", no_args_is_help=True
+    help="Build and look at indices of known cases, which answers cite as precedents.\n\nExample: consilium index list",
+    no_args_is_help=True,
 )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from consilium.cli.common import emit
+from consilium.cli.common import emit, writing
 
 
 def inspect(
@@ -69,4 +69,5 @@ def _draw(studies: Any, target: Path) -> None:
     height = 512
     shown = [to_display(view) for study in studies for item in study.images for view in views(item)][:8]
     row = [resize(rgb, height, max(1, round(rgb.shape[1] * height / rgb.shape[0]))) for rgb in shown]
-    target.write_bytes(png_bytes(np.concatenate(row, axis=1)))
+    with writing(target):
+        target.write_bytes(png_bytes(np.concatenate(row, axis=1)))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consilium.cli.common import emit
+
+if TYPE_CHECKING:
+    from consilium.registry import Member
 
 
 def members(
@@ -25,25 +29,19 @@ def members(
     if json:
         emit([{"origin": member.origin, "card": member.card} for member in found])
         return
-    table = _table()
+    _show(found)
+
+
+def _show(found: Iterable[Member]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    headers = ("kind", "name", "what it does", "sees", "measured on unseen cases", "licence")
+    table = Table(*headers, box=None, pad_edge=False)
     for member in found:
         card = member.card
         sees = ", ".join(card.modalities) + (f" ({', '.join(card.body_parts)})" if card.body_parts else "")
         score = next((s for s in card.scores if s.metric == "AUROC"), None)
         measured = f"AUROC {score.value:.3f} [{score.low:.3f}, {score.high:.3f}] n={score.n}" if score else ""
         table.add_row(card.kind, member.name, card.summary, sees, measured, card.licence)
-    _print(table)
-
-
-def _table():  # type: ignore[no-untyped-def]
-    from rich.table import Table
-
-    return Table(
-        "kind", "name", "what it does", "sees", "measured on unseen cases", "licence", box=None, pad_edge=False
-    )
-
-
-def _print(table) -> None:  # type: ignore[no-untyped-def]
-    from rich.console import Console
-
     Console().print(table)

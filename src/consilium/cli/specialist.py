@@ -10,7 +10,10 @@ import typer
 
 from consilium.cli.common import counting, emit, pairs, split
 
-app = typer.Typer(help="Train light specialists on your own folders, and list those there are.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train light specialists on your own folders, and list those there are.\n\nExample: consilium specialist list",
+    no_args_is_help=True,
+)
 
 
 @app.command()

@@ -12,16 +12,14 @@ if TYPE_CHECKING:
     from consilium.weights import Status
 
 app = typer.Typer(
-    help="Pretrained weights: what is here, where from, under which licence.", invoke_without_command=True
+    help="Pretrained weights: what is here, where from, under which licence.\n\nExample: consilium weights",
+    invoke_without_command=True,
 )
 
 
 @app.callback()
 def list_(context: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
-    """List every named weight: whether it is here, where it came from, its licence and checksum.
-
-    Example: consilium weights
-    """
+    """List every named weight: whether it is here, where it came from, its licence and checksum."""
     if context.invoked_subcommand:
         return
     from consilium import weights

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import consilium
 from consilium.consult import policies
 from consilium.consult.panel import Panel
+from consilium.consult.parse import normalise
 from consilium.consult.prompt import Profile
 from consilium.consult.route import demand_modality, identify
 from consilium.consult.table import Table
+from consilium.errors import UsageError
 from consilium.imaging.picture import views
 from consilium.types import Case, Consultation, Study
 
@@ -31,11 +34,12 @@ def case_of(studies: Sequence[Study], question: str, options: Sequence[str] = ()
 def consult(case: Case, panel: Panel, policy: str = DEFAULT_POLICY, profile: Profile = "measured") -> Consultation:
     """Holds the consultation on `case` and signs it with who spoke and for how long.
 
-    Raises UsageError where a study's modality is unknown, UnknownMemberError for an unknown policy, and what a broken
-    member raises. A member that cannot judge abstains within the Consultation.
+    Raises UsageError where a study's modality is unknown or the options cannot be told apart, UnknownMemberError for an
+    unknown policy, and what a broken member raises. A member that cannot judge abstains within the Consultation.
     """
     start = time.perf_counter()
     decide = policies.get(policy)
+    _check_options(case.options)
     case = identify(case, panel.router)
     demand_modality(case)
     table = Table(case, panel, profile)
@@ -59,11 +63,23 @@ def consult(case: Case, panel: Panel, policy: str = DEFAULT_POLICY, profile: Pro
 def consult_many(
     cases: Sequence[Case], panel: Panel, policy: str = DEFAULT_POLICY, profile: Profile = "measured"
 ) -> Iterator[Consultation]:
-    """`consult` on each case, after batched encoder passes over their pictures."""
+    """`consult` on each case, after batched encoder passes over their pictures; each bears its share of their time."""
     for first in range(0, len(cases), _BATCH):
         batch = cases[first : first + _BATCH]
         images = [view for case in batch for study in case.studies for item in study.images for view in views(item)]
+        start = time.perf_counter()
         if images:
             panel.encoder.embed(images, patches=True)
+        share = (time.perf_counter() - start) / len(batch)
         for case in batch:
-            yield consult(case, panel, policy, profile)
+            held = consult(case, panel, policy, profile)
+            added = {name: held.timings_s.get(name, 0.0) + share for name in ("encoder", "total")}
+            yield replace(held, timings_s={**held.timings_s, **added})
+
+
+def _check_options(options: Sequence[str]) -> None:
+    distinct = {normalise(option) for option in options}
+    if options and (len(distinct) < max(2, len(options)) or "" in distinct):
+        raise UsageError(
+            f"the options {', '.join(map(repr, options))} cannot be told apart. Give two or more that differ."
+        )

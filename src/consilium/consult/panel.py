@@ -67,10 +67,11 @@ def assemble(
     specialists  names, None for every one there is.
     index        the precedents to search: "shipped", the name of an index built here, or None for no retrieval.
     """
-    shared: Encoder = registry.get("encoders", encoder).load()
     members = registry.find("specialists")
     router = members.pop(ROUTER, None)
     chosen = {name: registry.get("specialists", name) for name in (members if specialists is None else specialists)}
+    registry.get("generalists", generalist)  # an unknown name is said before the weights are read
+    shared: Encoder = registry.get("encoders", encoder).load()
     return Panel(
         shared,
         {name: member.card for name, member in chosen.items()},

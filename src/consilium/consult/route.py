@@ -56,8 +56,13 @@ def refusal(card: Card, study: Study) -> str | None:
     return None
 
 
+def alike(modality: str | None) -> tuple[str | None, ...]:
+    """The modality terms that mean the same kind of picture: all of projection radiography, else the term alone."""
+    return tuple(sorted(XRAY)) if modality in XRAY else (modality,)
+
+
 def _same(a: str | None, b: str) -> bool:
-    return a == b or (a in XRAY and b in XRAY)
+    return b in alike(a)
 
 
 def _same_part(a: str, b: str) -> bool:

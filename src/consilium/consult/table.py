@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from consilium.consult import parse
 from consilium.consult.panel import Panel
 from consilium.consult.prompt import Profile
-from consilium.consult.route import refusal
+from consilium.consult.route import alike, refusal
 from consilium.errors import CannotScoreError
 from consilium.imaging.picture import views
 from consilium.protocols import Card
@@ -67,12 +68,13 @@ class Table:
         return [view for study in self.case.studies for item in study.images for view in views(item)]
 
     def _opinion(self, name: str, card: Card) -> Opinion:
-        reasons = [refusal(card, study) for study in self.case.studies]
-        if not reasons or all(reasons):
-            reason = reasons[0] if reasons else "the case holds no study"
+        refusals = [refusal(card, study) for study in self.case.studies]
+        admitted = tuple(study for study, reason in zip(self.case.studies, refusals, strict=True) if reason is None)
+        if not admitted:
+            reason = refusals[0] if refusals else "the case holds no study"
             return Opinion(name, card.version, abstained=reason, reliability=card.scores, licence=card.licence)
         with self.timed(f"specialist {name}"):
-            opinion = self.panel.specialist(name).examine(self.case)
+            opinion = self.panel.specialist(name).examine(replace(self.case, studies=admitted))
         self._speaks(card)
         return opinion
 
@@ -84,14 +86,17 @@ class Table:
         self._encode()
         with self.timed("retriever"):
             query = self.panel.encoder.embed(images[:1]).pooled[0]
-            study = self.case.studies[0]
-            found = self.panel.retriever.search(
-                query, PRECEDENTS, modality=study.modality, exclude_digests=[image.digest for image in images]
-            )
+            digests = [image.digest for image in images]
+            modality = self.case.studies[0].modality
+            found = [
+                precedent
+                for term in alike(modality)
+                for precedent in self.panel.retriever.search(query, PRECEDENTS, modality=term, exclude_digests=digests)
+            ]
         self._speaks(self.panel.retriever.card)
         if not found:
-            self.notes.append(f"no precedents: the index holds no {study.modality} case")
-        return found
+            self.notes.append(f"no precedents: the index holds no {modality} case")
+        return tuple(sorted(found, key=lambda precedent: -precedent.similarity)[:PRECEDENTS])
 
     def ask(self, messages: Sequence[Message], max_tokens: int = 128) -> Completion:
         """The generalist's words, kept in the exchange."""

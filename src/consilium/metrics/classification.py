@@ -11,6 +11,8 @@ from scipy.stats import rankdata
 
 from consilium.types import Array
 
+_BINS = 15
+
 
 def auroc(target: Array, score: Array) -> float:
     """Area under the ROC curve of one concept (n,), ties counted half (Mann and Whitney 1947); NaN with one class only."""
@@ -51,22 +53,40 @@ def accuracy(targets: Array, probabilities: Array) -> float:
     return float((targets.argmax(1) == probabilities.argmax(1)).mean())
 
 
-def calibration_error(targets: Array, probabilities: Array, exclusive: bool, bins: int = 10) -> float:
-    """Expected calibration error with bins of equal mass (Nguyen and O'Connor 2015).
+def calibration_error(targets: Array, probabilities: Array, exclusive: bool) -> float:
+    """Expected calibration error. Exclusive classes: of the top class's probability against how often it is right (Guo et
+    al. 2017). Else: `classwise_error`."""
+    if not exclusive:
+        return classwise_error(targets, probabilities)
+    top = probabilities.argmax(1)
+    rows = np.arange(len(top))
+    return _binned_gap(probabilities[rows, top], targets[rows, top] == 1)
 
-    Exclusive classes: of the top class's probability against how often it is right. Else: mean over the concepts of the
-    binary error.
-    """
-    if exclusive:
-        top = probabilities.argmax(1)
-        rows = np.arange(len(top))
-        return _binned_gap(probabilities[rows, top], targets[rows, top] == 1, bins)
+
+def classwise_error(targets: Array, probabilities: Array) -> float:
+    """Mean over the concepts of the calibration error of that concept's probability (Kull et al. 2019)."""
     gaps = []
     for c in range(targets.shape[1]):
         known = ~np.isnan(targets[:, c])
         if known.any():
-            gaps.append(_binned_gap(probabilities[known, c], targets[known, c] == 1, bins))
+            gaps.append(_binned_gap(probabilities[known, c], targets[known, c] == 1))
     return float(np.mean(gaps)) if gaps else float("nan")
+
+
+def perfect_calibration_error(probabilities: Array, exclusive: bool, draws: int = 300) -> tuple[float, float, float]:
+    """The calibration error that these probabilities would show if they were exactly right: mean, 2.5th and 97.5th
+    percentile over outcomes drawn from them. With few cases it is far from 0, and no error below it can be told from 0."""
+    draw = np.random.default_rng(20240)
+    found = []
+    for _ in range(draws):
+        if exclusive:
+            place = (draw.uniform(size=(len(probabilities), 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+            outcome = np.eye(probabilities.shape[1])[np.minimum(place, probabilities.shape[1] - 1)]
+        else:
+            outcome = (draw.uniform(size=probabilities.shape) < probabilities).astype(float)
+        found.append(calibration_error(outcome, probabilities, exclusive))
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(np.mean(found)), float(low), float(high)
 
 
 def brier(targets: Array, probabilities: Array) -> float:
@@ -80,9 +100,9 @@ def _said(probabilities: Array, exclusive: bool, threshold: float) -> Array:
     return np.arange(probabilities.shape[1]) == probabilities.argmax(1)[:, None]
 
 
-def _binned_gap(confidence: Array, right: Array, bins: int) -> float:
-    order = np.argsort(confidence, kind="stable")
-    gap = 0.0
-    for part in np.array_split(order, min(bins, len(order))):
-        gap += len(part) * abs(float(confidence[part].mean()) - float(right[part].mean()))
-    return gap / len(order)
+def _binned_gap(confidence: Array, right: Array) -> float:
+    """Mean over cases of |confidence - share right| in 15 bins of equal width (Naeini et al. 2015)."""
+    place = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    count = np.bincount(place, minlength=_BINS)
+    excess = np.bincount(place, weights=confidence - right, minlength=_BINS)
+    return float(np.abs(excess).sum() / count.sum())

@@ -20,7 +20,7 @@ class Shape:
 
 
 OWN, KEPT_OUT, WIDEST = 0.975, 0.995, 2.0
-LADDER = tuple(Shape(0, decay) for decay in (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)) + tuple(
+LADDER = tuple(Shape(0, decay) for decay in (1e-2, 3e-2, 1e-1, 3e-1, 1.0)) + tuple(
     Shape(64, decay) for decay in (1e-2, 1e-1)
 )
 

@@ -148,11 +148,13 @@ def evaluate(
     }
     if exclusive:
         figures["accuracy"] = lambda rows: metric.accuracy(y[rows], p[rows])
+        figures["classwise ECE"] = lambda rows: metric.classwise_error(y[rows], p[rows])
     columns = {label: [i] for i, label in enumerate(classes)}
     columns |= {group: [classes.index(m) for m in members] for group, members in (groups or {}).items()}
     for label, members in columns.items():
         figures[f"AUROC {label}"] = _one_against_rest(y, p, members)
-    return tuple(interval(name, figure, test.patients) for name, figure in figures.items())
+    floor = Score("ECE if perfectly calibrated", *metric.perfect_calibration_error(p, exclusive), len(p))
+    return (*(interval(name, figure, test.patients) for name, figure in figures.items()), floor)
 
 
 def _one_against_rest(y: Array, p: Array, members: Sequence[int]) -> Callable[[Array], float]:

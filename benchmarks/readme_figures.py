@@ -1,0 +1,138 @@
+"""Puts every measured figure that the README shows between its markers, from the files under results/.
+
+    python benchmarks/readme_figures.py
+
+A results file that is not there has no rows. Nothing is measured here: each row names the command that did.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "README.md"
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+HEADER = ("figure", "value [95 % interval]", "n", "command")
+SPECIALIST_METRICS = ("AUROC", "accuracy", "ECE")
+# Timings have no 95 % interval: their brackets hold the shortest and the longest run.
+TIMINGS = {
+    "help_cpu_s": "`consilium --help`, CPU s, median [least, most]",
+    "cold_ask_wall_s": "one picture, a new process, wall s, median [least, most]",
+    "cold_ask_peak_gb": "one picture, peak memory, GB, median [least, most]",
+    "batch_of_20_wall_s_a_case": "a batch of 20 pictures, wall s a case, median [least, most]",
+    "batch_of_20_peak_gb": "a batch of 20 pictures, peak memory, GB, median [least, most]",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `score` holds value, low, high and n."""
+
+    figure: str
+    score: Mapping[str, Any]
+    command: str
+
+    def cells(self) -> tuple[str, ...]:
+        value, low, high = (_number(self.score[key]) for key in ("value", "low", "high"))
+        return self.figure, f"{value} [{low}, {high}]", f"{self.score['n']:,}", f"`{self.command}`"
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    before, after = page[: page.index(BEGIN) + len(BEGIN)], page[page.index(END) :]
+    PAGE.write_text(f"{before}\n{block(ROOT / 'results')}\n{after}", encoding="utf-8")
+
+
+def block(results: Path) -> str:
+    """The table as Markdown, from the results files that are there."""
+    lines = [HEADER, ("---",) * len(HEADER), *(row.cells() for row in rows(results))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def rows(results: Path) -> Iterator[Row]:
+    """Every row, file after file in the order of READERS."""
+    for name, reader in READERS.items():
+        path = results / f"{name}.json"
+        if path.is_file():
+            report = json.loads(path.read_text(encoding="utf-8"))
+            yield from reader(report, report["command"])
+
+
+def _specialists(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    for name, made in report["specialists"].items():
+        by_metric = {score["metric"]: score for score in made["scores"]}
+        for metric in SPECIALIST_METRICS:
+            if metric in by_metric:
+                yield Row(f"{name}: {metric}", by_metric[metric], command)
+
+
+def _abstention(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    for name, shares in report["specialists"].items():
+        for key, words in {"foreign": "pictures of other modalities", "own_test": "its own test pictures"}.items():
+            if key in shares:
+                share = shares[key]
+                yield Row(f"{name}: abstains on {words}", {**share, "value": share["abstained"]}, command)
+
+
+def _policies(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    """Scores of whole answers, not of single concepts (whose metric names them after a space)."""
+    for place, score in _scores(report, ()):
+        if " " not in score["metric"]:
+            yield Row(f"{', '.join(place)}: {score['metric']}", score, command)
+
+
+def _latency(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    for key, words in TIMINGS.items():
+        if key in report:
+            yield Row(words, {**report[key], "value": report[key]["median"]}, command)
+    ratio = report["added_to_encoder_pass"]["ratio"]
+    words = "ten specialists and a search, as a share of one encoder pass, median [least, most]"
+    yield Row(words, {**ratio, "value": ratio["median"]}, command)
+
+
+def _retrieval(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    for score in report["metrics"]:
+        yield Row(f"{score['metric']}, {report['n']:,} cases", score, command)
+
+
+def _encoder_probe(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    chosen = report["chosen"]
+    for name, probe in report["by_set"][chosen].items():
+        yield Row(f"linear probe of {chosen}, {name} (val): AUROC", {**probe, "value": probe["auroc"]}, command)
+
+
+def _scores(node: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Every score under `node`, with the keys that lead to it below the first."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _scores(item, place)
+    elif isinstance(node, dict) and {"metric", "value", "low", "high", "n"} <= node.keys():
+        yield place[1:], node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _scores(value, (*place, key))
+
+
+def _number(value: float | None) -> str:
+    """Three decimals below ten, one above; "-" where it could not be measured."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+READERS = {
+    "specialists": _specialists,
+    "abstention": _abstention,
+    "policies": _policies,
+    "latency": _latency,
+    "retrieval": _retrieval,
+    "encoder_probe": _encoder_probe,
+}
+
+if __name__ == "__main__":
+    main()

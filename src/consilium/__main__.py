@@ -1,0 +1,5 @@
+"""`python -m consilium`: the command line."""
+
+from consilium.cli import main
+
+main()
