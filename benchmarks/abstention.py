@@ -72,7 +72,9 @@ def main() -> None:
         report[specialist] = {
             "foreign": _share(np.concatenate([away[n] for n in foreign]), [p for n in foreign for p in shown[n][1]]),
             "own_test": _share(away[own], shown[own][1]),
-            "by_set": {name: {"modality": SETS[name][0], "abstained": float(a.mean()), "n": len(a)} for name, a in away.items()},
+            "by_set": {
+                name: {"modality": SETS[name][0], "abstained": float(a.mean()), "n": len(a)} for name, a in away.items()
+            },
         }
         print(specialist, report[specialist])
     router = registry.get("specialists", ROUTER).load(encoder=encoder).head

@@ -1,16 +1,19 @@
 """Chooses the shared vision encoder: a linear probe of every candidate's every layer on the OPEN sets' validation splits.
 
-python benchmarks/encoder_probe.py [--data ../shared/data]
+python benchmarks/encoder_probe.py [--data ../shared/data] [--train 400]
 
-Each picture goes through each network once; all hidden layers are kept under CONSILIUM_CACHE/probe. The head is fitted on
-train with each penalty and judged on val; the test splits are not read. Writes results/encoder_probe.json.
+Of each set, `train` train pictures in a seeded order and all of val. Each picture goes through each network once; all hidden
+layers are kept under CONSILIUM_CACHE/probe. The head is fitted on train with each penalty and judged on val; the test splits
+are not read. Writes results/encoder_probe.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +56,18 @@ def picture(path: Path) -> Image:
     return formats.read(path)[0].images[0]  # type: ignore[return-value]
 
 
+def thinned(data: FolderDataset, most: int) -> FolderDataset:
+    """All of val and at most `most` of train."""
+    train = list(data.of("train"))
+    random.Random(20240).shuffle(train)
+    return replace(data, records=(*train[:most], *data.of("val")))
+
+
 def hidden_layers(name: str, data: FolderDataset) -> Array:
     """(pictures, layers, 2, channels) float16: [CLS] and mean patch of the embedding and of every layer."""
     import torch
 
-    kept = settings().cache / "probe" / name / f"{data.name}.npz"
+    kept = settings().cache / "probe" / name / f"{data.name}-{len(data.records)}.npz"
     if kept.is_file():
         return np.load(kept)["f"]
     load, prefix, mean, spread = networks()[name]
@@ -101,10 +111,11 @@ def probe(features: Array, data: FolderDataset) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--train", type=int, default=400)
     options = parser.parse_args()
     table: dict[str, dict[str, dict[str, object]]] = {}
     for name in SETS:
-        data = read_folder(options.data / name)
+        data = thinned(read_folder(options.data / name), options.train)
         for network in networks():
             layers = hidden_layers(network, data)
             for layer in range(3, layers.shape[1]):

@@ -71,7 +71,12 @@ def share_of_pass() -> dict[str, object]:
         encoder_s.append(middle - start)
         rest_s.append(time.perf_counter() - middle)
     ratios = [b / a for a, b in zip(encoder_s, rest_s, strict=True)]
-    return {"ratio": spread(ratios), "encoder_s": spread(encoder_s), "ten_specialists_and_search_s": spread(rest_s), "router": ROUTER}
+    return {
+        "ratio": spread(ratios),
+        "encoder_s": spread(encoder_s),
+        "ten_specialists_and_search_s": spread(rest_s),
+        "router": ROUTER,
+    }
 
 
 def main() -> None:
@@ -93,7 +98,12 @@ def main() -> None:
         batch = [measured("ask", *paths, *question, CONSILIUM_FEATURES="0") for _ in range(2)]
     runs["batch_of_20_wall_s_a_case"] = spread([run["wall_s"] / 20 for run in batch])
     runs["batch_of_20_peak_gb"] = spread([run["peak_gb"] for run in batch])
-    report = {"command": "python benchmarks/latency.py", "cores": os.cpu_count(), **runs, "added_to_encoder_pass": share_of_pass()}
+    report = {
+        "command": "python benchmarks/latency.py",
+        "cores": os.cpu_count(),
+        **runs,
+        "added_to_encoder_pass": share_of_pass(),
+    }
     report["own_peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     (ROOT / "results/latency.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1))

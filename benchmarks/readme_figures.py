@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "README.md"
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 HEADER = ("figure", "value [95 % interval]", "n", "command")
-SPECIALIST_METRICS = ("AUROC", "accuracy", "ECE")
+SPECIALIST_METRICS = ("AUROC", "accuracy", "ECE", "ECE if perfectly calibrated")
 # Timings have no 95 % interval: their brackets hold the shortest and the longest run.
 TIMINGS = {
     "help_cpu_s": "`consilium --help`, CPU s, median [least, most]",
@@ -80,10 +80,13 @@ def _abstention(report: Mapping[str, Any], command: str) -> Iterator[Row]:
 
 
 def _policies(report: Mapping[str, Any], command: str) -> Iterator[Row]:
-    """Scores of whole answers, not of single concepts (whose metric names them after a space)."""
-    for place, score in _scores(report, ()):
-        if " " not in score["metric"]:
-            yield Row(f"{', '.join(place)}: {score['metric']}", score, command)
+    for name, by_run in report["accuracy"].items():
+        words = "all sets" if name == "all" else name
+        for run, score in by_run.items():
+            yield Row(f"{words}, {run}: accuracy", score, command)
+    for run, score in report["less_than_panel_vote"].items():
+        if score["value"] or score["low"] or score["high"]:
+            yield Row(f"all sets: accuracy of panel_vote minus that of {run}", score, command)
 
 
 def _latency(report: Mapping[str, Any], command: str) -> Iterator[Row]:
@@ -104,18 +107,6 @@ def _encoder_probe(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     chosen = report["chosen"]
     for name, probe in report["by_set"][chosen].items():
         yield Row(f"linear probe of {chosen}, {name} (val): AUROC", {**probe, "value": probe["auroc"]}, command)
-
-
-def _scores(node: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Every score under `node`, with the keys that lead to it below the first."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _scores(item, place)
-    elif isinstance(node, dict) and {"metric", "value", "low", "high", "n"} <= node.keys():
-        yield place[1:], node
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _scores(value, (*place, key))
 
 
 def _number(value: float | None) -> str:

@@ -15,12 +15,12 @@ from consilium.errors import MemberError, UnknownMemberError
 SHIPPED = registry.get("specialists", "cxr_pneumonia")
 
 
-def trained_here(home: Path, name: str, **changes: Any) -> Path:
+def trained_here(home: Path, called: str, /, **changes: Any) -> Path:
     """A card.json under CONSILIUM_HOME: that of a shipped specialist, changed; returns its path."""
-    folder = home / "specialists" / name
+    folder = home / "specialists" / called
     folder.mkdir(parents=True)
     assert SHIPPED.folder is not None
-    card = json.loads((SHIPPED.folder / "card.json").read_text()) | {"name": name} | changes
+    card = json.loads((SHIPPED.folder / "card.json").read_text()) | {"name": called} | changes
     (folder / "card.json").write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
     return folder / "card.json"
 
@@ -85,7 +85,7 @@ def test_a_folder_that_was_renamed_is_refused_rather_than_mixed_up(home: Path) -
 def test_unknown_names_list_what_there_is(home: Path) -> None:
     with pytest.raises(UnknownMemberError, match="encoders, specialists, generalists, retrievers"):
         registry.find("oracles")
-    with pytest.raises(UnknownMemberError, match="no specialist is called 'guess'; there are: .*cxr_pneumonia"):
+    with pytest.raises(UnknownMemberError, match=r"no specialist is called 'guess'; there are: .*cxr_pneumonia"):
         registry.get("specialists", "guess")
 
 
@@ -123,7 +123,7 @@ def test_another_package_brings_members_by_entry_points(package: Path) -> None:
 
 def test_a_package_that_is_broken_is_named_when_it_is_asked(package: Path) -> None:
     members = registry.find("generalists")
-    with pytest.raises(MemberError, match="lame_module cannot be imported: .*no_such_name"):
+    with pytest.raises(MemberError, match=r"lame_module cannot be imported: .*no_such_name"):
         members["lame"].load()
     with pytest.raises(MemberError, match="bare_module has no CARD"):
         _ = members["bare"].card

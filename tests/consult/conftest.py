@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests import phantoms
 
 from consilium import registry
 from consilium.consult.council import case_of
@@ -15,7 +16,6 @@ from consilium.protocols import Encoder, Entry
 from consilium.specialists import light
 from consilium.train.specialist import Recipe, train
 from consilium.types import Case, Image, Precedent, Study
-from tests import phantoms
 
 
 def case(kind: str = "mass", seed: int = 999, options: tuple[str, ...] = ("clear", "mass"), **study: object) -> Case:

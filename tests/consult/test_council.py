@@ -1,15 +1,18 @@
 """A consultation from case to answer, under every policy, and what must be in its record."""
 
+import time
+from collections.abc import Sequence
+
 import pytest
+from tests.consult.conftest import case
 
 from consilium.consult import policies
-from consilium.consult.council import case_of, consult
+from consilium.consult.council import case_of, consult, consult_many
 from consilium.consult.panel import Panel
 from consilium.errors import UnknownMemberError, UsageError
 from consilium.formats import record
-from consilium.types import Consultation
-
-from tests.consult.conftest import case
+from consilium.protocols import Features
+from consilium.types import Case, Consultation, Image, Opinion
 
 
 @pytest.mark.parametrize("policy", policies.names())
@@ -44,11 +47,25 @@ def test_options_that_no_specialist_knows_are_not_voted_on(panel: Panel) -> None
 
 
 def test_the_prompt_carries_the_evidence(panel: Panel) -> None:
-    prompt = consult(case(), panel, "gsco").exchange[1].text
+    exchange = consult(case(), panel, "gsco").exchange
+    prompt = exchange[-2].text
     opinion = consult(case(), panel, "moed").opinions[0]
     best = opinion.findings[0]
-    assert f"mass_finder says: {best.concept.meaning} {100 * (best.probability or 0):.0f} %" in prompt
-    assert "measured AUROC" in prompt and "similarity" in prompt and "Options: clear, mass" in prompt
+    assert f"unseen cases): {best.concept.meaning} {100 * (best.probability or 0):.0f} %" in prompt
+    assert "Specialist mass_finder (measured AUROC" in prompt and "Options: clear, mass" in prompt
+    assert prompt.count("similarity") == len(consult(case(), panel, "rad").precedents)
+
+
+def test_a_blind_generalist_is_shown_one_marked_worked_example_an_option(panel: Panel) -> None:
+    exchange = consult(case(), panel, "gsco").exchange
+    assert [m.role for m in exchange] == ["system", "user", "assistant", "user", "assistant", "user", "assistant"]
+    assert [m.text for m in exchange if m.role == "assistant"][:2] == ["clear", "mass"]
+    assert [m.text.startswith("Worked example, not the case at hand.") for m in exchange if m.role == "user"] == [
+        True,
+        True,
+        False,
+    ]
+    assert [m.role for m in consult(case(), panel, "solo").exchange] == ["system", "user", "assistant"]
 
 
 def test_the_published_profile_shows_labels_alone(panel: Panel) -> None:
@@ -90,3 +107,45 @@ def test_a_case_names_nobody_and_changes_with_its_content() -> None:
 def test_a_case_without_picture_is_answered_from_words(panel: Panel) -> None:
     held: Consultation = consult(case_of([], "Is it a mass?", ("clear", "mass")), panel, "gsco")
     assert held.opinions[0].abstained and "no precedents" in " ".join(held.notes)
+
+
+def test_radiography_has_several_terms_and_one_set_of_precedents(panel: Panel) -> None:
+    plain, digital = (consult(case(modality=term), panel, "rad").precedents for term in ("CR", "DX"))
+    assert plain and digital == plain
+    assert not consult(case(modality="CT"), panel, "rad").precedents
+
+
+def test_a_specialist_is_shown_its_own_studies_alone(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    finder, shown = panel.specialist("mass_finder"), []
+
+    def examine(seen: Case, args: object = None) -> Opinion:
+        shown.extend(study.modality for study in seen.studies)
+        return type(finder).examine(finder, seen)
+
+    monkeypatch.setattr(finder, "examine", examine)
+    studies = [*case(modality="CT").studies, *case().studies, *case(body_part="HEAD").studies]
+    held = consult(case_of(studies, "Is there a mass?"), panel, "moed")
+    assert shown == ["CR"] and held.opinions[0].abstained is None
+
+
+@pytest.mark.parametrize("options", [("mass",), ("mass", "Mass"), ("a b", "a_b", "c"), ("mass", " ")])
+def test_options_that_cannot_be_told_apart_are_refused(panel: Panel, options: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="cannot be told apart"):
+        consult(case(options=options), panel)
+
+
+def test_many_cases_share_the_encoders_time(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [case(seed=seed) for seed in (1, 2, 3)]
+    alone = [consult(one, panel, "panel_vote") for one in cases]
+    embed = panel.encoder.embed
+
+    def slow(images: Sequence[Image], patches: bool = False) -> Features:
+        time.sleep(0.3 if len(images) == 3 else 0)
+        return embed(images, patches)
+
+    monkeypatch.setattr(panel.encoder, "embed", slow)
+    together = list(consult_many(cases, panel, "panel_vote"))
+    assert [(held.case, held.answer, held.opinions) for held in together] == [
+        (held.case, held.answer, held.opinions) for held in alone
+    ]
+    assert all(held.timings_s["total"] >= held.timings_s["encoder"] >= 0.1 for held in together)

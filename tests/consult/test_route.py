@@ -16,7 +16,7 @@ PARTS = (None, "CHEST", "HEAD", "BREAST", "ABDOMEN", "SKIN")
 CARDS = {name: member.card for name, member in registry.find("specialists").items() if name != ROUTER}
 
 
-@pytest.mark.parametrize(("name", "modality"), product(CARDS, MODALITIES))
+@pytest.mark.parametrize(("name", "modality"), list(product(CARDS, MODALITIES)))
 def test_a_specialist_sees_its_own_modalities_alone(name: str, modality: str) -> None:
     card = CARDS[name]
     own = modality in card.modalities or (modality in XRAY and bool(XRAY & set(card.modalities)))

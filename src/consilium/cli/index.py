@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from consilium.cli.common import counting, emit, pairs
+from consilium.cli.common import counting, emit, pairs, split
 
 app = typer.Typer(
     help="Build and look at indices of known cases, which answers cite as precedents.\n\nExample: consilium index list",
@@ -41,7 +41,7 @@ def build(
             modality=modality.upper() if modality else None,
             body_part=body_part.upper(),
             where=pairs(where, "--where"),
-            splits=tuple(splits.split(",")),
+            splits=split(splits),
             licence=licence,
             progress=progress,
         )

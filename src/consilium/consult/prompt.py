@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from consilium.consult.parse import normalise
@@ -32,20 +33,33 @@ SYSTEM = (
 _SHOWN_CONCEPTS = 3
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What a policy shows beside the case."""
+
+    opinions: Sequence[Opinion] = ()
+    precedents: Sequence[Precedent] = ()
+
+
+NOTHING = Evidence()
+
+
 def compose(
-    case: Case,
-    opinions: Sequence[Opinion] = (),
-    precedents: Sequence[Precedent] = (),
-    profile: Profile = "measured",
+    case: Case, evidence: Evidence = NOTHING, profile: Profile = "measured", worked: bool = False
 ) -> tuple[Message, ...]:
-    """The messages for `case`: text and its images (a volume by a few slices)."""
-    text = _published(case, opinions, precedents) if profile == "published" else _measured(case, opinions, precedents)
+    """The messages for `case`: text and its images (a volume by a few slices).
+
+    worked  precede a closed question that has evidence by one worked example per option, in the same form, whose evidence
+            favours that option: a small language model follows the pattern, where from one prompt it repeats its prior.
+    """
     images = tuple(view for study in case.studies for item in study.images for view in views(item))
-    user = Message("user", (*images, text))
-    return (user,) if profile == "published" else (Message("system", (SYSTEM,)), user)
+    if profile == "published":
+        return (Message("user", (*images, _published(case, evidence))),)
+    examples = _worked(case, evidence) if worked and case.options else ()
+    return (Message("system", (SYSTEM,)), *examples, Message("user", (*images, _measured(case, _lines(case, evidence)))))
 
 
-def _published(case: Case, opinions: Sequence[Opinion], precedents: Sequence[Precedent]) -> str:
+def _published(case: Case, evidence: Evidence) -> str:
     lines = [
         f"You are a helpful medical assistant. Your task is disease diagnosis. You are given a {_seen(case)} image."
     ]
@@ -53,9 +67,9 @@ def _published(case: Case, opinions: Sequence[Opinion], precedents: Sequence[Pre
         lines = [f"You are required to answer the question based on the medical image. The question is {case.question}"]
     else:
         lines.append(f"The possible diagnoses are: {', '.join(map(repr, case.options))}.")
-    if precedents:
-        lines.append(f"The diagnoses of the most similar cases are {', '.join(p.label for p in precedents)}.")
-    said = [top_label(opinion, case.options) for opinion in opinions if not opinion.abstained]
+    if evidence.precedents:
+        lines.append(f"The diagnoses of the most similar cases are {', '.join(p.label for p in evidence.precedents)}.")
+    said = [_diagnosis(opinion, case.options) for opinion in evidence.opinions if not opinion.abstained]
     if said:
         lines.append(f"The diagnoses of the specialist models are {', '.join(said)}.")
     if case.options:
@@ -63,27 +77,61 @@ def _published(case: Case, opinions: Sequence[Opinion], precedents: Sequence[Pre
     return " ".join(lines)
 
 
-def _measured(case: Case, opinions: Sequence[Opinion], precedents: Sequence[Precedent]) -> str:
+def _measured(case: Case, lines: Sequence[str]) -> str:
+    closed = f"Options: {', '.join(case.options)}. Answer with one option only."
+    return "\n".join([*lines, f"Question: {case.question}", *([closed] if case.options else [])])
+
+
+def _lines(case: Case, evidence: Evidence) -> list[str]:
     lines = [f"Image: {_seen(case)}."]
     if case.history:
         lines.append(f"History: {case.history}")
-    lines += [_opinion_line(opinion, case.options) for opinion in opinions if not opinion.abstained]
-    if precedents:
-        shown = "; ".join(f"{p.label} (similarity {p.similarity:.2f})" for p in precedents)
-        lines.append(f"Diagnoses of the most similar known cases: {shown}.")
-    lines.append(f"Question: {case.question}")
-    if case.options:
-        lines.append(f"Options: {', '.join(case.options)}. Answer with one option only.")
-    return "\n".join(lines)
+    spoke = [opinion for opinion in evidence.opinions if not opinion.abstained]
+    lines += [_opinion_line(opinion, _shown(opinion, case.options)) for opinion in spoke]
+    if evidence.precedents:
+        lines.append(_precedent_line([(_option_of(p.label, case.options), p.similarity) for p in evidence.precedents]))
+    return lines
 
 
-def _opinion_line(opinion: Opinion, options: Sequence[str]) -> str:
-    wanted = {normalise(option) for option in options}
-    on_topic = [f for f in opinion.findings if normalise(f.concept.meaning) in wanted]
-    shown = (on_topic or list(opinion.findings))[:_SHOWN_CONCEPTS]
-    said = ", ".join(f"{f.concept.meaning} {100 * (f.probability or 0):.0f} %" for f in shown)
+def _worked(case: Case, evidence: Evidence) -> tuple[Message, ...]:
+    """One example an option, shaped like the evidence at hand: as many specialists, as many precedents."""
+    spoke = [opinion for opinion in evidence.opinions if not opinion.abstained]
+    if not spoke and not evidence.precedents:
+        return ()
+    messages: list[Message] = []
+    for i, option in enumerate(case.options):
+        other = case.options[(i + 1) % len(case.options)]
+        lines = ["Worked example, not the case at hand.", f"Image: {_seen(case)}."]
+        lines += [_opinion_line(opinion, [(option, 0.93), (other, 0.05)]) for opinion in spoke]
+        if evidence.precedents:
+            labels = [other if j == 2 else option for j in range(len(evidence.precedents))]
+            lines.append(_precedent_line([(label, 0.95) for label in labels]))
+        messages += [Message("user", (_measured(case, lines),)), Message("assistant", (option,))]
+    return tuple(messages)
+
+
+def _shown(opinion: Opinion, options: Sequence[str]) -> list[tuple[str, float]]:
+    """The concepts to show with their probabilities, most probable first: the options that the specialist knows, in the
+    words of the question, else its leading concepts."""
+    known = [(_option_of(f.concept.meaning, options), f.probability or 0.0) for f in opinion.findings]
+    on_topic = [(label, p) for label, p in known if label in options]
+    return sorted(on_topic or known, key=lambda pair: -pair[1])[:_SHOWN_CONCEPTS]
+
+
+def _opinion_line(opinion: Opinion, shown: Sequence[tuple[str, float]]) -> str:
+    said = ", ".join(f"{label} {100 * p:.0f} %" for label, p in shown)
     caution = f" Caution: {opinion.caution}." if opinion.caution else ""
-    return f"Specialist {opinion.specialist} says: {said}{_reliability(opinion.reliability)}.{caution}"
+    return f"Specialist {opinion.specialist}{_reliability(opinion.reliability)}: {said}.{caution}"
+
+
+def _precedent_line(labels: Sequence[tuple[str, float]]) -> str:
+    shown = ", ".join(f"{label} (similarity {similarity:.2f})" for label, similarity in labels)
+    return f"Most similar known cases: {shown}."
+
+
+def _option_of(label: str, options: Sequence[str]) -> str:
+    """`label` in the words of the question where it is one of the options but for case and punctuation."""
+    return next((option for option in options if normalise(option) == normalise(label)), label)
 
 
 def _reliability(scores: Sequence[Score]) -> str:
@@ -91,11 +139,13 @@ def _reliability(scores: Sequence[Score]) -> str:
     return f" (measured AUROC {score.value:.2f} on {score.n} unseen cases)" if score else ""
 
 
-def top_label(opinion: Opinion, options: Sequence[str] = ()) -> str:
-    """The concept that a specialist holds most probable, among the options where it knows one of them."""
-    wanted = {normalise(option) for option in options}
-    on_topic = [f for f in opinion.findings if normalise(f.concept.meaning) in wanted]
-    return max(on_topic or opinion.findings, key=lambda f: f.probability or 0).concept.meaning
+def _diagnosis(opinion: Opinion, options: Sequence[str]) -> str:
+    """What a specialist diagnoses, as labels alone: its most probable class, the options first; where its concepts do not
+    exclude each other, every one above one half, else no finding."""
+    shown = _shown(opinion, options)
+    if opinion.exclusive:
+        return shown[0][0]
+    return ", ".join(label for label, p in shown if p >= 0.5) or "no finding"
 
 
 def _seen(case: Case) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from consilium.consult import parse
 from consilium.consult.panel import Panel
-from consilium.consult.prompt import Profile
+from consilium.consult.prompt import Evidence, Profile, compose
 from consilium.consult.route import alike, refusal
 from consilium.errors import CannotScoreError
 from consilium.imaging.picture import views
@@ -110,6 +110,11 @@ class Table:
                 f"generalist {generalist.card.name} sees no images: it weighed the written evidence alone"
             )
         return completion
+
+    def prompt(self, opinions: Sequence[Opinion] = (), precedents: Sequence[Precedent] = ()) -> tuple[Message, ...]:
+        """The messages that show the generalist the case and this evidence."""
+        blind = not self.panel.generalist.sees_images
+        return compose(self.case, Evidence(opinions, precedents), self.profile, worked=blind)
 
     def answer(self, messages: Sequence[Message]) -> Answer:
         """The generalist's answer to a closed question by option likelihood where it has them, else by its words; to an

@@ -1,9 +1,8 @@
 """gsco: both the specialists' diagnoses and those of similar known cases stand in the prompt; the generalist decides."""
 
-from consilium.consult.prompt import compose
 from consilium.consult.table import Table
 from consilium.types import Answer
 
 
 def decide(table: Table) -> Answer:
-    return table.answer(compose(table.case, table.opinions(), table.precedents(), table.profile))
+    return table.answer(table.prompt(table.opinions(), table.precedents()))

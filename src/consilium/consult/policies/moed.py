@@ -1,9 +1,8 @@
 """moed: Mixture-of-Expert Diagnosis. The specialists' diagnoses stand in the generalist's prompt (GSCo)."""
 
-from consilium.consult.prompt import compose
 from consilium.consult.table import Table
 from consilium.types import Answer
 
 
 def decide(table: Table) -> Answer:
-    return table.answer(compose(table.case, table.opinions(), profile=table.profile))
+    return table.answer(table.prompt(table.opinions()))

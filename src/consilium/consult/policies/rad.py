@@ -1,9 +1,8 @@
 """rad: Retrieval-Augmented Diagnosis. The diagnoses of similar known cases stand in the generalist's prompt (GSCo)."""
 
-from consilium.consult.prompt import compose
 from consilium.consult.table import Table
 from consilium.types import Answer
 
 
 def decide(table: Table) -> Answer:
-    return table.answer(compose(table.case, precedents=table.precedents(), profile=table.profile))
+    return table.answer(table.prompt(precedents=table.precedents()))
