@@ -62,7 +62,7 @@ def main() -> None:
         print()
     report = {
         "command": f"python benchmarks/policies.py --cases {options.cases}",
-        "generalist": {name: panel.generalist.card.version for name in [panel.generalist.card.name]},
+        "generalist": dict.fromkeys([panel.generalist.card.name], panel.generalist.card.version),
         "accuracy": {s: {run: _accuracy(answers, s, run) for run in _runs(answers)} for s in [*SETS, "all"]},
         "less_than_panel_vote": {run: _difference(answers, run) for run in _runs(answers)},
         "answers": answers,

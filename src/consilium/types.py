@@ -245,7 +245,8 @@ class Completion:
 class Answer:
     """The signed answer. `choice` is one of the case's options or None; `abstained` says why there is none.
 
-    `probabilities` (option -> [0, 1]) says in `calibrated` whether it was calibrated; `citations` name what was relied on.
+    `probabilities` (option -> [0, 1]) says in `calibrated` whether it was calibrated; `citations` name what was relied on;
+    `caution` says what speaks against it, "" where nothing does.
     """
 
     text: str
@@ -255,6 +256,7 @@ class Answer:
     sections: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     citations: tuple[str, ...] = ()
+    caution: str = ""
     abstained: str | None = None
 
 

@@ -51,8 +51,9 @@ def test_the_prompt_carries_the_evidence(panel: Panel) -> None:
     prompt = exchange[-2].text
     opinion = consult(case(), panel, "moed").opinions[0]
     best = opinion.findings[0]
-    assert f"unseen cases): {best.concept.meaning} {100 * (best.probability or 0):.0f} %" in prompt
-    assert "Specialist mass_finder (measured AUROC" in prompt and "Options: clear, mass" in prompt
+    assert f"Specialist mass_finder: {best.concept.meaning} {100 * (best.probability or 0):.0f} %" in prompt
+    assert "Options: clear, mass" in prompt
+    assert "mass_finder AUROC" in exchange[0].text and "on 24 unseen cases" in exchange[0].text
     assert prompt.count("similarity") == len(consult(case(), panel, "rad").precedents)
 
 
@@ -106,7 +107,7 @@ def test_a_case_names_nobody_and_changes_with_its_content() -> None:
 
 def test_a_case_without_picture_is_answered_from_words(panel: Panel) -> None:
     held: Consultation = consult(case_of([], "Is it a mass?", ("clear", "mass")), panel, "gsco")
-    assert held.opinions[0].abstained and "no precedents" in " ".join(held.notes)
+    assert held.opinions[0].abstained and "no precedents" in " ".join(held.notes) and held.answer.choice
 
 
 def test_radiography_has_several_terms_and_one_set_of_precedents(panel: Panel) -> None:
@@ -149,3 +150,17 @@ def test_many_cases_share_the_encoders_time(panel: Panel, monkeypatch: pytest.Mo
         (held.case, held.answer, held.opinions) for held in alone
     ]
     assert all(held.timings_s["total"] >= held.timings_s["encoder"] >= 0.1 for held in together)
+
+
+def test_an_answer_against_the_specialists_says_so(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(panel.generalist), "score", lambda self, messages, options: (0.0, -9.0))
+    held = consult(case("mass"), panel, "moed")
+    assert held.answer.choice == "clear"
+    assert held.answer.caution.startswith("the specialists disagree: their vote is mass")
+    assert not consult(case("clear"), panel, "moed").answer.caution
+
+
+def test_a_blind_generalist_without_evidence_abstains(panel: Panel) -> None:
+    held = consult(case(modality="CT"), panel, "moed")
+    assert held.answer.choice is None and "sees no images" in (held.answer.abstained or "")
+    assert consult(case(modality="CT"), panel, "solo").answer.choice

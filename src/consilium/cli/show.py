@@ -59,6 +59,8 @@ def _answer(answer: Answer, block: str) -> Iterator[RenderableType]:
         yield _text(f"Abstained: {answer.abstained}", "bold yellow")
     else:
         yield _text(answer.choice or answer.text or "Nothing was answered.", "bold green")
+    if answer.caution:
+        yield _text(f"Caution: {answer.caution}", "bold yellow")
     if answer.text and (answer.abstained is not None or answer.choice not in {None, answer.text}):
         yield _text(f"Its words: {answer.text}")
     for name, words in answer.sections.items():

@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from consilium.consult.parse import normalise
 from consilium.imaging.picture import views
-from consilium.types import Case, Image, Message, Opinion, Precedent, Score
+from consilium.types import Case, Image, Message, Opinion, Precedent
 
 Profile = Literal["measured", "published"]
 PROFILES: tuple[Profile, ...] = ("measured", "published")
@@ -56,7 +56,8 @@ def compose(
     if profile == "published":
         return (Message("user", (*images, _published(case, evidence))),)
     examples = _worked(case, evidence) if worked and case.options else ()
-    return (Message("system", (SYSTEM,)), *examples, Message("user", (*images, _measured(case, _lines(case, evidence)))))
+    system = Message("system", (SYSTEM + _reliability(evidence.opinions),))
+    return (system, *examples, Message("user", (*images, _measured(case, _lines(case, evidence)))))
 
 
 def _published(case: Case, evidence: Evidence) -> str:
@@ -102,7 +103,7 @@ def _worked(case: Case, evidence: Evidence) -> tuple[Message, ...]:
     for i, option in enumerate(case.options):
         other = case.options[(i + 1) % len(case.options)]
         lines = ["Worked example, not the case at hand.", f"Image: {_seen(case)}."]
-        lines += [_opinion_line(opinion, [(option, 0.93), (other, 0.05)]) for opinion in spoke]
+        lines += [_opinion_line(replace(o, caution=""), [(option, 0.93), (other, 0.05)]) for o in spoke]
         if evidence.precedents:
             labels = [other if j == 2 else option for j in range(len(evidence.precedents))]
             lines.append(_precedent_line([(label, 0.95) for label in labels]))
@@ -120,8 +121,7 @@ def _shown(opinion: Opinion, options: Sequence[str]) -> list[tuple[str, float]]:
 
 def _opinion_line(opinion: Opinion, shown: Sequence[tuple[str, float]]) -> str:
     said = ", ".join(f"{label} {100 * p:.0f} %" for label, p in shown)
-    caution = f" Caution: {opinion.caution}." if opinion.caution else ""
-    return f"Specialist {opinion.specialist}{_reliability(opinion.reliability)}: {said}.{caution}"
+    return f"Specialist {opinion.specialist}: {said}.{' Less sure here than measured.' if opinion.caution else ''}"
 
 
 def _precedent_line(labels: Sequence[tuple[str, float]]) -> str:
@@ -134,9 +134,15 @@ def _option_of(label: str, options: Sequence[str]) -> str:
     return next((option for option in options if normalise(option) == normalise(label)), label)
 
 
-def _reliability(scores: Sequence[Score]) -> str:
-    score = next((s for s in scores if s.metric == "AUROC"), None)
-    return f" (measured AUROC {score.value:.2f} on {score.n} unseen cases)" if score else ""
+def _reliability(opinions: Sequence[Opinion]) -> str:
+    """Once, ahead of the evidence: beside each line it drew a small language model away from what the line says."""
+    measured = [
+        f"{opinion.specialist} AUROC {score.value:.2f} on {score.n} unseen cases"
+        for opinion in opinions
+        for score in opinion.reliability
+        if score.metric == "AUROC" and not opinion.abstained
+    ]
+    return f" Measured reliability: {'; '.join(measured)}." if measured else ""
 
 
 def _diagnosis(opinion: Opinion, options: Sequence[str]) -> str:

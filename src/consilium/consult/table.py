@@ -12,6 +12,7 @@ from consilium.consult import parse
 from consilium.consult.panel import Panel
 from consilium.consult.prompt import Evidence, Profile, compose
 from consilium.consult.route import alike, refusal
+from consilium.consult.vote import tally, votes
 from consilium.errors import CannotScoreError
 from consilium.imaging.picture import views
 from consilium.protocols import Card
@@ -111,10 +112,24 @@ class Table:
             )
         return completion
 
-    def prompt(self, opinions: Sequence[Opinion] = (), precedents: Sequence[Precedent] = ()) -> tuple[Message, ...]:
-        """The messages that show the generalist the case and this evidence."""
+    def weigh(self, opinions: Sequence[Opinion] = (), precedents: Sequence[Precedent] = ()) -> Answer:
+        """The generalist's answer to the case beside this evidence; an abstention where there is none and it cannot see
+        the picture either."""
         blind = not self.panel.generalist.sees_images
-        return compose(self.case, Evidence(opinions, precedents), self.profile, worked=blind)
+        if blind and self._views() and not precedents and all(opinion.abstained for opinion in opinions):
+            return Answer("", abstained="nobody gave evidence, and the generalist sees no images")
+        answer = self.answer(compose(self.case, Evidence(opinions, precedents), self.profile, worked=blind))
+        return replace(answer, caution=self._conflict(answer, opinions))
+
+    def _conflict(self, answer: Answer, opinions: Sequence[Opinion]) -> str:
+        """What the specialists' vote says where the generalist decided against it: a reader must not have to find it out."""
+        probabilities = tally(votes(opinions, self.case.options), self.case.options)
+        if answer.choice is None or not probabilities:
+            return ""
+        best = max(probabilities, key=lambda option: probabilities[option])
+        if best == answer.choice:
+            return ""
+        return f"the specialists disagree: their vote is {best} ({100 * probabilities[best]:.0f} %)"
 
     def answer(self, messages: Sequence[Message]) -> Answer:
         """The generalist's answer to a closed question by option likelihood where it has them, else by its words; to an

@@ -5,4 +5,4 @@ from consilium.types import Answer
 
 
 def decide(table: Table) -> Answer:
-    return table.answer(table.prompt(table.opinions()))
+    return table.weigh(table.opinions())

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from consilium.consult.parse import normalise
 from consilium.consult.table import Table
+from consilium.consult.vote import tally, votes
 from consilium.types import Answer, Opinion
 
 
 def decide(table: Table) -> Answer:
-    speaking = [opinion for opinion in table.opinions() if not opinion.abstained]
+    speaking = {opinion.specialist: opinion for opinion in table.opinions() if opinion.abstained is None}
     if not speaking:
         return Answer("", abstained="every specialist abstained")
-    options = table.case.options or _labels(speaking[0], table)
-    votes = {opinion.specialist: vote for opinion in speaking if (vote := _vote(opinion, options))}
-    if not votes:
-        return Answer("", abstained=f"no specialist who spoke knows all of the options {', '.join(options)}")
-    probabilities = {o: sum(vote[o] for vote in votes.values()) / len(votes) for o in options}
+    options = table.case.options or _classes(table, list(speaking.values()))
+    cast = votes(list(speaking.values()), options)
+    if not cast:
+        return Answer(
+            "", abstained=f"no specialist who spoke knows all of the options {', '.join(options) or '(none given)'}"
+        )
+    probabilities = tally(cast, options)
     chosen = max(probabilities, key=lambda option: probabilities[option])
-    return Answer(chosen, chosen, probabilities, calibrated=len(votes) == 1, citations=tuple(votes))
+    alone = speaking[next(iter(cast))] if len(cast) == 1 else None
+    calibrated = alone is not None and alone.exclusive and not alone.caution
+    return Answer(chosen, chosen, probabilities, calibrated=calibrated, citations=tuple(cast))
 
 
-def _labels(opinion: Opinion, table: Table) -> tuple[str, ...]:
-    return tuple(concept.meaning for concept in table.panel.specialists[opinion.specialist].concepts)
-
-
-def _vote(opinion: Opinion, options: tuple[str, ...]) -> dict[str, float] | None:
-    """Probabilities over the options, renormalised; None unless the specialist knows every one of them."""
-    known = {normalise(f.concept.meaning): f.probability or 0.0 for f in opinion.findings}
-    wanted = [normalise(option) for option in options]
-    if not all(option in known for option in wanted):
-        return None
-    total = sum(known[option] for option in wanted)
-    if total <= 0:
-        return None
-    return {option: known[name] / total for option, name in zip(options, wanted, strict=True)}
+def _classes(table: Table, speaking: list[Opinion]) -> tuple[str, ...]:
+    """Without options, the classes of the first specialist whose classes exclude each other."""
+    name = next((opinion.specialist for opinion in speaking if opinion.exclusive), None)
+    return tuple(concept.meaning for concept in table.panel.specialists[name].concepts) if name else ()

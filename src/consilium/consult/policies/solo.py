@@ -1,8 +1,9 @@
 """solo: the generalist alone, shown nothing but the case."""
 
+from consilium.consult.prompt import compose
 from consilium.consult.table import Table
 from consilium.types import Answer
 
 
 def decide(table: Table) -> Answer:
-    return table.answer(table.prompt())
+    return table.answer(compose(table.case, profile=table.profile))
