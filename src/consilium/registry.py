@@ -49,6 +49,10 @@ class Member:
             raise MemberError(f"{path} is the card of {card.name!r}, found under the name {self.name!r}; rename one.")
         return card
 
+    def fits(self, encoder: str) -> bool:
+        """Whether a trained member was made on the features of this version of an encoder."""
+        return self.folder is not None and _read_json(self.folder / "card.json").get("encoder") == encoder
+
     def load(self, **options: Any) -> Any:
         """Loads the member (dear: model libraries are imported here)."""
         module = _import(self.module)

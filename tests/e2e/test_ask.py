@@ -213,3 +213,15 @@ def test_a_specialist_and_an_index_of_ones_own(run: Run, environment: dict[str, 
     assert held.opinions[0].findings[0].concept.meaning == "mass"
     assert len(held.precedents) == 5 and {(p.source, p.licence) for p in held.precedents} == {("phantoms", "CC0")}
     assert held.precedents[0].similarity < 0.99999, "the case was its own precedent"
+
+
+def test_the_examples_run(environment: dict[str, str], tmp_path: Path) -> None:
+    def script(name: str, *words: str) -> str:
+        words = (sys.executable, str(EXAMPLES / name), *words)
+        done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert script("consult.py").startswith("answer: glioma")
+    folder = phantoms.folder_of(tmp_path / "phantoms", COUNT)
+    assert "AUROC" in script("train_specialist.py", str(folder), "from_python", "CR")

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from consilium.datasets.folder import FolderDataset, Record
-from consilium.errors import DataError, UsageError
+from consilium.errors import DataError
 from consilium.metrics import classification as metric
 from consilium.metrics.bootstrap import interval
 from consilium.nn import fit_head
@@ -34,6 +34,7 @@ from consilium.protocols import Card, Encoder
 from consilium.registry import read_card
 from consilium.train import background
 from consilium.train.features import Encoded, Progress, encode
+from consilium.train.kind import kind_of
 from consilium.types import Array, Code, Score
 
 FOLDS = 5
@@ -43,7 +44,7 @@ NEAR = 0.995
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the data cannot say. Empty modalities and body parts are filled from the headers where these agree; `margin`
+    """What the data cannot say. Empty modalities and body parts are filled from the headers, else by the router; `margin`
     widens the limit for foreign pictures."""
 
     name: str
@@ -72,11 +73,13 @@ class _Part:
 def train(data: FolderDataset, recipe: Recipe, encoder: Encoder, room: Path, progress: Progress | None = None) -> Card:
     """Trains and writes `room`/<name>/{card.json, model.safetensors}; returns the card.
 
-    Raises DataError where a split is empty or a class has no picture to learn from, UsageError where neither the recipe
-    nor the headers say the modality. An older specialist of that name is replaced only when the new one is complete.
+    Raises DataError where a split is empty or a class has no picture to learn from, UsageError where nobody knows the
+    modality. An older specialist of that name is replaced only when the new one is complete.
     """
     encoded = encode(data.records, encoder, progress)
-    recipe = _with_modality(recipe, encoded)
+    if not recipe.modalities:
+        modalities, body_parts = kind_of(encoded, encoder)
+        recipe = replace(recipe, modalities=modalities, body_parts=recipe.body_parts or body_parts)
     kept, dropped = _apart(data.records, encoded)
     data, unlearnt = _learnable(data, kept)
     both, test = (_part(data, encoded, kept, splits) for splits in (("train", "val"), ("test",)))
@@ -160,18 +163,6 @@ def evaluate(
 def _one_against_rest(y: Array, p: Array, members: Sequence[int]) -> Callable[[Array], float]:
     truth, said = y[:, members].max(axis=1), p[:, members].sum(axis=1)
     return lambda rows: metric.auroc(truth[rows], said[rows])
-
-
-def _with_modality(recipe: Recipe, encoded: Encoded) -> Recipe:
-    if recipe.modalities:
-        return recipe
-    modalities = {m for m in encoded.modalities if m}
-    if not modalities or None in encoded.modalities:
-        raise UsageError(
-            "the pictures do not say their modality. Say what they are with --modality (CR for X-rays, CT, MR, US ...)."
-        )
-    parts = {b for b in encoded.body_parts if b} if None not in encoded.body_parts else set()
-    return replace(recipe, modalities=tuple(sorted(modalities)), body_parts=tuple(sorted(parts)))
 
 
 def _apart(records: Sequence[Record], encoded: Encoded) -> tuple[list[int], int]:
