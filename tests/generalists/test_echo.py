@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from consilium.consult.prompt import compose
+from consilium.consult.prompt import Evidence, compose
 from consilium.errors import UsageError
 from consilium.generalists import echo
 from consilium.types import Case, Image, Message, Precedent
@@ -41,7 +41,7 @@ def test_scores_are_logs_of_shares() -> None:
 def test_it_reads_the_options_of_either_prompt(profile) -> None:
     case = Case("c", "What is it?", ("mass", "effusion"))
     precedents = [Precedent("p1", "effusion", 0.9), Precedent("p2", "effusion", 0.8)]
-    messages = compose(case, precedents=precedents, profile=profile)
+    messages = compose(case, Evidence(precedents=precedents), profile)
     assert echo.load().generate(messages).text == "effusion"
 
 
