@@ -86,7 +86,7 @@ def _abstention(report: Mapping[str, Any], command: str) -> Iterator[Row]:
         for key, words in {"foreign": "pictures of other modalities", "own_test": "its own test pictures"}.items():
             if key in shares:
                 share = shares[key]
-                yield Row(f"{name}: abstains on {words}", {**share, "value": share["abstained"]}, command)
+                yield Row(f"{name}: abstains on {words}", share, command)
 
 
 def _policies(report: Mapping[str, Any], command: str) -> Iterator[Row]:

@@ -235,6 +235,13 @@ def test_ask_prints_a_record_that_reads_back(with_weights: Run, tmp_path: Path) 
 
 
 @pytest.mark.weights
+def test_several_cases_are_one_json_list(with_weights: Run) -> None:
+    words = ("ask", CHEST, CHEST, "Is it normal?", "--options", "normal,pneumonia", "--generalist", "echo", "--json")
+    one, other = (record.from_json(json.dumps(each)) for each in json.loads(with_weights(*words).out))
+    assert one.case == other.case and one.answer == other.answer
+
+
+@pytest.mark.weights
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

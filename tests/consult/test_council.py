@@ -164,3 +164,9 @@ def test_a_blind_generalist_without_evidence_abstains(panel: Panel) -> None:
     held = consult(case(modality="CT"), panel, "moed")
     assert held.answer.choice is None and "sees no images" in (held.answer.abstained or "")
     assert consult(case(modality="CT"), panel, "solo").answer.choice
+
+
+def test_a_precedent_is_shown_by_the_option_that_its_label_belongs_to(panel: Panel) -> None:
+    held = consult(case(options=("clear", "lesion")), panel, "rad")
+    assert "mass" in {p.label for p in held.precedents}
+    assert "lesion (similarity" in held.exchange[-2].text and "mass (similarity" not in held.exchange[-2].text

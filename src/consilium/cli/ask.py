@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,8 +64,15 @@ def ask(
         index=None if index == "none" else index,
         generalist_options=_generalist_options(generalist, model, base_url, allow_remote),
     )
-    for number, consultation in enumerate(consult_many(cases, panel, policy, chosen), 1):
-        _deliver(consultation, read_s, _folder(out, number, len(cases)), json)
+    for number, held in enumerate(consult_many(cases, panel, policy, chosen), 1):
+        held = replace(held, timings_s={"reading": read_s, **held.timings_s})
+        folder = _folder(out, number, len(cases))
+        if folder is not None:
+            _write(held, folder)
+        if json:
+            _print_json(held, number, len(cases))
+        else:
+            _print(held, folder)
 
 
 def _read(paths: list[str], modality: str | None, body_part: str | None) -> Iterator[tuple[Study, ...]]:
@@ -90,25 +98,31 @@ def _folder(out: Path | None, number: int, total: int) -> Path | None:
     return out if out is None or total == 1 else out / f"{number:04d}"
 
 
-def _deliver(consultation: Consultation, read_s: float, folder: Path | None, as_json: bool) -> None:
-    from dataclasses import replace
-
+def _write(held: Consultation, folder: Path) -> None:
     from consilium.formats import page, record
 
-    consultation = replace(consultation, timings_s={"reading": read_s, **consultation.timings_s})
-    if folder is not None:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            record.write(consultation, folder / "consultation.json")
-            (folder / "consultation.html").write_text(page.to_html(consultation), encoding="utf-8")
-    if as_json:
-        typer.echo(record.to_json(consultation))
-        return
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write(held, folder / "consultation.json")
+        (folder / "consultation.html").write_text(page.to_html(held), encoding="utf-8")
+
+
+def _print_json(held: Consultation, number: int, total: int) -> None:
+    """The record; of several cases one JSON list, each printed when it is done."""
+    from consilium.formats import record
+
+    several = total > 1
+    before = "[" if several and number == 1 else ""
+    after = "," if number < total else "]" if several else ""
+    typer.echo(before + record.to_json(held) + after)
+
+
+def _print(held: Consultation, folder: Path | None) -> None:
     from rich.console import Console
 
     from consilium.cli.show import show
 
     console = Console()
-    show(consultation, console)
+    show(held, console)
     if folder is not None:
         console.print(f"Written: {folder / 'consultation.html'} and consultation.json", highlight=False)

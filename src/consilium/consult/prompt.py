@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from consilium.consult.parse import normalise
@@ -35,10 +35,12 @@ _SHOWN_CONCEPTS = 3
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a policy shows beside the case."""
+    """What a policy shows beside the case. `broader` names the concept that a label belongs to (bacterial pneumonia ->
+    pneumonia), as the cards of those who spoke group their own."""
 
     opinions: Sequence[Opinion] = ()
     precedents: Sequence[Precedent] = ()
+    broader: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING = Evidence()
@@ -90,7 +92,8 @@ def _lines(case: Case, evidence: Evidence) -> list[str]:
     spoke = [opinion for opinion in evidence.opinions if not opinion.abstained]
     lines += [_opinion_line(opinion, _shown(opinion, case.options)) for opinion in spoke]
     if evidence.precedents:
-        lines.append(_precedent_line([(_option_of(p.label, case.options), p.similarity) for p in evidence.precedents]))
+        shown = [(_option_of(p.label, case.options, evidence.broader), p.similarity) for p in evidence.precedents]
+        lines.append(_precedent_line(shown))
     return lines
 
 
@@ -129,9 +132,10 @@ def _precedent_line(labels: Sequence[tuple[str, float]]) -> str:
     return f"Most similar known cases: {shown}."
 
 
-def _option_of(label: str, options: Sequence[str]) -> str:
-    """`label` in the words of the question where it is one of the options but for case and punctuation."""
-    return next((option for option in options if normalise(option) == normalise(label)), label)
+def _option_of(label: str, options: Sequence[str], broader: Mapping[str, str] | None = None) -> str:
+    """`label` in the words of the question where it, or the concept it belongs to, is an option but for punctuation."""
+    names = [normalise(label), normalise((broader or {}).get(label, ""))]
+    return next((option for name in names for option in options if normalise(option) == name), label)
 
 
 def _reliability(opinions: Sequence[Opinion]) -> str:

@@ -118,8 +118,15 @@ class Table:
         blind = not self.panel.generalist.sees_images
         if blind and self._views() and not precedents and all(opinion.abstained for opinion in opinions):
             return Answer("", abstained="nobody gave evidence, and the generalist sees no images")
-        answer = self.answer(compose(self.case, Evidence(opinions, precedents), self.profile, worked=blind))
+        evidence = Evidence(opinions, precedents, self._broader())
+        answer = self.answer(compose(self.case, evidence, self.profile, worked=blind))
         return replace(answer, caution=self._conflict(answer, opinions))
+
+    def _broader(self) -> dict[str, str]:
+        """Label -> the group that a specialist admitted to the case counts it to."""
+        studies = self.case.studies
+        cards = [c for c in self.panel.specialists.values() if any(refusal(c, study) is None for study in studies)]
+        return {label: group for card in cards for group, labels in card.groups.items() for label in labels}
 
     def _conflict(self, answer: Answer, opinions: Sequence[Opinion]) -> str:
         """What the specialists' vote says where the generalist decided against it: a reader must not have to find it out."""
@@ -129,7 +136,7 @@ class Table:
         best = max(probabilities, key=lambda option: probabilities[option])
         if best == answer.choice:
             return ""
-        return f"the specialists disagree: their vote is {best} ({100 * probabilities[best]:.0f} %)"
+        return f"the specialists disagree: their vote is {best} ({min(99, round(100 * probabilities[best]))} %)"
 
     def answer(self, messages: Sequence[Message]) -> Answer:
         """The generalist's answer to a closed question by option likelihood where it has them, else by its words; to an
