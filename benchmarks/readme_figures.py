@@ -105,13 +105,9 @@ def _latency(report: Mapping[str, Any], command: str) -> Iterator[Row]:
 
 def _retrieval(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     for score in report["metrics"]:
+        if "filter" in score["metric"] or "p95" in score["metric"]:
+            continue
         yield Row(f"{score['metric']}, {report['n']:,} cases", score, command)
-
-
-def _encoder_probe(report: Mapping[str, Any], command: str) -> Iterator[Row]:
-    chosen = report["chosen"]
-    for name, probe in report["by_set"][chosen].items():
-        yield Row(f"linear probe of {chosen}, {name} (val): AUROC", {**probe, "value": probe["auroc"]}, command)
 
 
 def _number(value: float | None) -> str:
@@ -127,7 +123,6 @@ READERS = {
     "policies": _policies,
     "latency": _latency,
     "retrieval": _retrieval,
-    "encoder_probe": _encoder_probe,
 }
 
 if __name__ == "__main__":
