@@ -10,6 +10,7 @@ import typer
 from consilium.cli.common import emit
 
 if TYPE_CHECKING:
+    from consilium.protocols import Card
     from consilium.registry import Member
 
 
@@ -33,15 +34,21 @@ def members(
 
 
 def _show(found: Iterable[Member]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    headers = ("kind", "name", "what it does", "sees", "measured on unseen cases", "licence")
-    table = Table(*headers, box=None, pad_edge=False)
     for member in found:
-        card = member.card
-        sees = ", ".join(card.modalities) + (f" ({', '.join(card.body_parts)})" if card.body_parts else "")
-        score = next((s for s in card.scores if s.metric == "AUROC"), None)
-        measured = f"AUROC {score.value:.3f} [{score.low:.3f}, {score.high:.3f}] n={score.n}" if score else ""
-        table.add_row(card.kind, member.name, card.summary, sees, measured, card.licence)
-    Console().print(table)
+        typer.echo(f"{member.name}  ({member.card.kind}, {member.origin})\n  {member.card.summary}")
+        for name, value in _facts(member.card).items():
+            if value:
+                typer.echo(f"  {name:<9} {value}")
+
+
+def _facts(card: Card) -> dict[str, str]:
+    parts = f" ({', '.join(card.body_parts)})" if card.body_parts else ""
+    score = next((s for s in card.scores if s.metric == "AUROC"), None)
+    interval = f"[{score.low:.3f}, {score.high:.3f}]" if score else ""
+    return {
+        "sees": ", ".join(card.modalities) + parts,
+        "names": ", ".join(concept.meaning for concept in card.concepts),
+        "measured": f"AUROC {score.value:.3f} {interval} on {score.n} unseen cases" if score else "",
+        "licence": card.licence,
+        "not for": "; ".join(card.not_for),
+    }
