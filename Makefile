@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export OMP_WAIT_POLICY := PASSIVE
 
-STUDIES := read_samples encoder_probe abstention retrieval latency precision policies
+STUDIES := install read_samples encoder_probe abstention retrieval latency precision policies
 
 .PHONY: demo test check specialists study clean weights
 

@@ -103,6 +103,16 @@ def _latency(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     yield Row(words, {**ratio, "value": ratio["median"]}, command)
 
 
+def _install(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    once = {"low": None, "high": None, "n": report["n"]}
+    yield Row(
+        "`make demo` from a clean clone with empty caches, wall s",
+        {"value": report["make_demo_wall_s"], **once},
+        command,
+    )
+    yield Row("core install, GB", {"value": report["core_install_gb"], **once}, command)
+
+
 def _retrieval(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     for score in report["metrics"]:
         if "filter" in score["metric"] or "p95" in score["metric"]:
@@ -121,6 +131,7 @@ READERS = {
     "specialists": _specialists,
     "abstention": _abstention,
     "policies": _policies,
+    "install": _install,
     "latency": _latency,
     "retrieval": _retrieval,
 }

@@ -50,6 +50,8 @@ def main() -> None:
     # Threads that spin while they wait starve each other where cores are shared: ten times slower was seen with two.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Progress is shown by our own bars, once.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except ConsiliumError as error:
