@@ -40,7 +40,7 @@ _ROUNDING = 1e-5
 def load(path: str | Path | None = None, encoder_key: str | None = None, create: bool = False) -> ExactRetriever:
     """The index in the Parquet file `path`; an empty one in memory where there is no path.
 
-    encoder_key  name/version/layer of the encoder that will ask; DataError if the index was built with another. None
+    encoder_key  card version of the encoder that will ask; DataError if the index was built with another. None
                  accepts any: `ExactRetriever.encoder_key` then says which.
     create       begin an empty index where `path` does not exist yet; without it that is a DataError.
     """

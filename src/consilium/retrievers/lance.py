@@ -50,7 +50,7 @@ def load(
 ) -> LanceRetriever:
     """The index in `folder`.
 
-    encoder_key  name/version/layer of the encoder that will ask; DataError if the index was built with another. None
+    encoder_key  card version of the encoder that will ask; DataError if the index was built with another. None
                  accepts any: `LanceRetriever.encoder_key` then says which.
     create       begin an empty index where there is none; without it that is a DataError.
     index_from   how many rows without a graph are searched one by one before `add` builds or extends the graph.
@@ -58,7 +58,7 @@ def load(
     if not create and not (Path(folder) / f"{_TABLE}.lance").is_dir():
         raise DataError(f"there is no index in {folder}. Build one, or pass create=True to begin an empty one.")
     if create and not encoder_key:
-        raise UsageError("a new index needs encoder_key, the name/version/layer of the encoder of its features.")
+        raise UsageError("a new index needs encoder_key, the card version of the encoder of its features.")
     import lancedb
 
     database = lancedb.connect(folder, read_consistency_interval=timedelta(0))
