@@ -84,6 +84,10 @@ class VisionEncoder:
         pooled = np.stack([row.pooled for row in rows]) if rows else np.empty((0, width), np.float32)
         return Features(pooled, self._patches(rows) if patches else None)
 
+    def recall(self, digest: str) -> Stored | None:
+        """What is kept of the picture with this digest, patches too; None where it was not encoded with them."""
+        return self._store.get(digest, patches=True)
+
     def _known(self, images: Sequence[Image], patches: bool) -> dict[str, Stored]:
         wanted = {image.digest: image for image in images}
         known = {}

@@ -1,0 +1,129 @@
+"""The network while it learns: visual features through the projector into the language model, loss on the answers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from consilium.nn.tree import Rows
+
+LORA_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class Student(nn.Module):
+    """A LLaVA's projector, language model and head over given visual features; the vision tower stays outside.
+
+    model  a LlavaForConditionalGeneration. rank > 0 adds LoRA (Hu et al., arXiv 2106.09685) of that rank, by peft, to every matrix of the
+           language model; its other weights are frozen and kept in `frozen` precision.
+    """
+
+    def __init__(self, model: Any, rank: int = 0, frozen: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        language, projector = model.model.language_model, model.model.multi_modal_projector
+        language.set_attn_implementation("eager")  # short rows with a tree's mask: faster than the fused kernels on a CPU
+        language.requires_grad_(False).to(frozen)
+        self.config = model.config
+        self.rank = rank
+        self.projector = projector.float()
+        self.language = _with_lora(language, rank) if rank else language
+        # One tensor with the input embeddings, as the checkpoint ties them.
+        self.vocabulary = language.embed_tokens.weight
+        self.embed = language.embed_tokens
+
+    def forward(self, rows: Rows, features: Tensor) -> Tensor:
+        """The weighted mean negative log-likelihood, in nats, of the learnt tokens.
+
+        features  (n, channels) of the shown visual tokens, in the order of `rows.visual`.
+        """
+        embedded = self.embed(rows.ids)
+        if len(features):
+            shown = self.projector(features).to(embedded.dtype)
+            embedded = embedded.masked_scatter(rows.visual[..., None], shown)
+        hidden = self.language(
+            inputs_embeds=embedded,
+            attention_mask=rows.mask(embedded.dtype),
+            position_ids=rows.positions,
+            use_cache=False,
+        ).last_hidden_state
+        told = hidden.flatten(0, 1)[rows.learnt]
+        losses = functional.cross_entropy(functional.linear(told, self.vocabulary).float(), rows.targets, reduction="none")
+        return (losses * rows.weights).sum() / rows.weights.sum()
+
+    @torch.no_grad()
+    def reply(self, rows: Rows, features: Tensor, most: int, stop: int) -> list[int]:
+        """Greedy token ids after the one tree of `rows` (a prefix and a single branch), at most `most`, before `stop`."""
+        embedded = self.embed(rows.ids)
+        if len(features):
+            embedded = embedded.masked_scatter(rows.visual[..., None], self.projector(features).to(embedded.dtype))
+        inputs = {"inputs_embeds": embedded, "position_ids": rows.positions, "attention_mask": rows.mask(embedded.dtype)}
+        said: list[int] = []
+        cache = None
+        while len(said) < most:
+            output = self.language(**inputs, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            best = int(functional.linear(output.last_hidden_state[0, -1], self.vocabulary).argmax())
+            if best == stop:
+                break
+            said.append(best)
+            place = rows.positions[:, -1:] + len(said)
+            inputs = {"inputs_embeds": self.embed(torch.tensor([[best]], device=rows.ids.device)), "position_ids": place}
+        return said
+
+    def learns(self, projector: bool, lora: bool) -> list[nn.Parameter]:
+        """Chooses what is trained and returns it."""
+        self.projector.requires_grad_(projector)
+        for name, parameter in self.language.named_parameters():
+            parameter.requires_grad_(lora and "lora_" in name)
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def learnt(self) -> dict[str, Tensor]:
+        """Everything that a stage may have changed, by name: the projector and the LoRA matrices, float32."""
+        return {
+            name: parameter.detach().float().cpu()
+            for name, parameter in self.named_parameters()
+            if name.startswith("projector.") or "lora_" in name
+        }
+
+    def take(self, learnt: dict[str, Tensor]) -> None:
+        """Puts back what `learnt` gave; LoRA that one side does not have stays as it is (a first stage trains none)."""
+        own = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, tensor in learnt.items():
+                if name in own:
+                    own[name].copy_(tensor)
+
+    def lora(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Module path under `model.language_model` -> (A (rank, in), B (out, rank))."""
+        pairs: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, module in self.language.named_modules():
+            if hasattr(module, "lora_A") and "default" in module.lora_A:
+                path = name.removeprefix("base_model.model.")
+                pairs[f"model.language_model.{path}"] = (
+                    module.lora_A["default"].weight.detach().cpu(),
+                    module.lora_B["default"].weight.detach().cpu(),
+                )
+        return pairs
+
+
+def shown_features(tokens: Sequence[Tensor], kept: Sequence[Tensor]) -> Tensor:
+    """(n, channels) float32: of each picture's (per_image, channels) tokens those at its `kept` places."""
+    rows = [picture[places] for picture, places in zip(tokens, kept, strict=True)]
+    return torch.cat(rows).float() if rows else torch.empty(0, 0)
+
+
+LORA_SCALE = 2.0
+
+
+def _with_lora(language: Any, rank: int) -> Any:
+    from peft import LoraConfig, PeftModel
+
+    config = LoraConfig(r=rank, lora_alpha=int(LORA_SCALE * rank), lora_dropout=0.0, target_modules=list(LORA_MATRICES))
+    wrapped = PeftModel(language, config)
+    for name, parameter in wrapped.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+    return wrapped

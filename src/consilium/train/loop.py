@@ -1,0 +1,225 @@
+"""One training loop for every stage. accelerate carries it to one GPU or many; on a CPU it is the same code.
+
+The whole of a run is a function of its plan: batch order, shown patches and learning rate follow from the seed and the
+step, so that a run which was killed goes on from its last checkpoint to the same last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from consilium.errors import DataError
+from consilium.nn.denormals import flushed_denormals
+from consilium.nn.student import Student, shown_features
+from consilium.nn.tree import Rows, Tree, lay_out
+from consilium.train import checkpoint
+from consilium.train.examples import Example, Order, tree
+
+Features = Callable[[Example], list[torch.Tensor]]
+"""The visual tokens (per_image, channels) of each picture of an example."""
+Report = Callable[["Step"], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one stage is run.
+
+    rate         peak learning rate; it warms up over `warm_up` of the steps, then falls as a cosine to a tenth.
+    tokens       most tokens of a batch, padding included; `shown` visual tokens a picture while training.
+    epochs       passes over the examples (a fraction stops within one); `save_every` steps a checkpoint is written.
+    precision    "float32" or "bfloat16" (products of the forward and backward pass; what is trained stays float32).
+    track        "trackio" or "mlflow": the steps are logged there too, through accelerate; "" for neither.
+    """
+
+    rate: float
+    tokens: int
+    shown: int
+    epochs: float = 1.0
+    warm_up: float = 0.05
+    decay: float = 0.0
+    clip: float = 1.0
+    seed: int = 20240
+    save_every: int = 100
+    precision: str = "float32"
+    device: str = "cpu"
+    track: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did: its number of `of`, loss in nats, tokens through the network, seconds, rate."""
+
+    number: int
+    of: int
+    loss: float
+    tokens: int
+    seconds: float
+    rate: float
+
+
+@dataclass
+class Run:
+    """A student, its examples and where the run is kept."""
+
+    student: Student
+    trained: list[torch.nn.Parameter]
+    examples: Sequence[Example]
+    features: Features
+    folder: Path
+    per_image: int
+
+
+def train(run: Run, plan: Plan, report: Report | None = None) -> None:
+    """Trains `run.student` in place, from the last checkpoint in `run.folder` where there is one.
+
+    Raises DataError where the loss is not a number, naming the examples of the batch; the last checkpoint is kept.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(
+        cpu=plan.device == "cpu",
+        mixed_precision="bf16" if plan.precision == "bfloat16" else "no",
+        log_with=plan.track or None,
+        project_dir=run.folder,
+    )
+    if plan.track:
+        accelerator.init_trackers("consilium")
+    optimiser = torch.optim.AdamW(run.trained, lr=plan.rate, weight_decay=plan.decay, betas=(0.9, 0.98))
+    names = {id(p): n for n, p in run.student.named_parameters()}
+    world = accelerator.num_processes
+    per_epoch = math.ceil(len(_order(run, plan).batches(run.examples, 0)) / world)
+    total = max(1, round(per_epoch * plan.epochs))
+    first = _resume(run, optimiser, names)
+    student, optimiser = accelerator.prepare(run.student, optimiser)
+    student.train()
+    with flushed_denormals(), _history(run.folder, accelerator.is_main_process, first) as history:
+        for number, batch in _batches(run, plan, (first, total), (accelerator.process_index, world)):
+            start = time.perf_counter()
+            rate = _rate(plan, number, total)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            rows, features = _materialise(run, plan, batch, number)
+            loss = student(rows.to(accelerator.device), features.to(accelerator.device))
+            _demand_finite(loss, [run.examples[i] for i in batch], number)
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(run.trained, plan.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+            done = Step(
+                number + 1, total, loss.item(), rows.segments.ge(0).sum().item(), time.perf_counter() - start, rate
+            )
+            if accelerator.is_main_process:
+                history(done)
+                accelerator.log({"loss": done.loss, "rate": rate}, step=done.number)
+                if report:
+                    report(done)
+                if done.number % plan.save_every == 0 or done.number == total:
+                    _save(run, optimiser, names, done.number)
+    accelerator.end_training()
+
+
+def _batches(run: Run, plan: Plan, steps: tuple[int, int], process: tuple[int, int]) -> Iterator[tuple[int, list[int]]]:
+    """(step, indices) from the first step to the last, this process's share of the batches."""
+    index, world = process
+    number, epoch = 0, 0
+    while True:
+        batches = _order(run, plan).batches(run.examples, epoch)
+        batches += batches[: -len(batches) % world]
+        for at in range(0, len(batches), world):
+            if number >= steps[1]:
+                return
+            if number >= steps[0]:
+                yield number, batches[at + index]
+            number += 1
+        epoch += 1
+
+
+def _order(run: Run, plan: Plan) -> Order:
+    return Order(plan.tokens, min(plan.shown, run.per_image), plan.seed)
+
+
+def _materialise(run: Run, plan: Plan, batch: Sequence[int], number: int) -> tuple[Rows, torch.Tensor]:
+    draw = torch.Generator().manual_seed(plan.seed * 1_000_003 + number)
+    trees: list[Tree] = []
+    shown: list[torch.Tensor] = []
+    for index in batch:
+        example = run.examples[index]
+        trees.append(tree(example, run.per_image, plan.shown, draw))
+        shown.append(shown_features(run.features(example), trees[-1].kept))
+    filled = [features for features in shown if len(features)]
+    return lay_out(trees), torch.cat(filled) if filled else torch.empty(0, 0)
+
+
+def _rate(plan: Plan, number: int, total: int) -> float:
+    warm = max(1, round(plan.warm_up * total))
+    if number < warm:
+        return plan.rate * (number + 1) / warm
+    return plan.rate * (0.1 + 0.45 * (1 + math.cos(math.pi * (number - warm) / max(1, total - warm))))
+
+
+def _demand_finite(loss: torch.Tensor, batch: Sequence[Example], number: int) -> None:
+    if not torch.isfinite(loss):
+        raise DataError(
+            f"the loss of step {number + 1} is {loss.item()}, of the examples {', '.join(e.id for e in batch)}. "
+            "Look at those, or lower the learning rate; the checkpoint before stays."
+        )
+
+
+def _save(run: Run, optimiser: Any, names: dict[int, str], step: int) -> None:
+    inner = getattr(optimiser, "optimizer", optimiser)
+    tensors = {f"learnt.{name}": tensor for name, tensor in run.student.learnt().items()}
+    checkpoint.save(run.folder, step, tensors | checkpoint.of_adamw(inner, names), {})
+
+
+def _resume(run: Run, optimiser: torch.optim.AdamW, names: dict[int, str]) -> int:
+    found = checkpoint.latest(run.folder)
+    if found is None:
+        return 0
+    tensors, facts = found
+    prefix = "learnt."
+    run.student.take({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    checkpoint.to_adamw(optimiser, names, tensors)
+    return int(facts["step"])
+
+
+class _history:
+    """Appends each step to history.jsonl; what a killed run wrote after its last checkpoint is cut off."""
+
+    def __init__(self, folder: Path, writes: bool, first: int) -> None:
+        self._path = folder / "history.jsonl"
+        self._writes = writes
+        self._first = first
+
+    def __enter__(self) -> Callable[[Step], None]:
+        if not self._writes:
+            return lambda step: None
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        kept = read_history(self._path.parent)[: self._first]
+        self._file = self._path.open("w", encoding="utf-8")
+        self._file.writelines(json.dumps(line) + "\n" for line in kept)
+        return self._write
+
+    def _write(self, step: Step) -> None:
+        self._file.write(json.dumps(vars(step)) + "\n")
+        self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._writes:
+            self._file.close()
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The steps of a run, oldest first; [] where there is none. A last line that a kill cut short is left out."""
+    path = folder / "history.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]

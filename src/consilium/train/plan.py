@@ -1,0 +1,129 @@
+"""A training recipe: which networks, which stages in which order, each with what it learns from. One TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from consilium.errors import UsageError
+from consilium.train.loop import Plan
+from consilium.train.warmstart import WarmPlan
+
+WARM = "warmstart"
+LEARNABLE = ("projector", "lora")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    after   the stage whose result it starts from, "" for none.
+    mix     folder of shards -> share of its groups that is learnt from (0.25: a quarter; 2: everything twice).
+    learns  "projector", "lora" or both; for the warm start always the projector.
+    blind   the pictures are left out: a model that knows the questions alone, to compare with.
+    only    sets to learn from; empty for all.
+    """
+
+    name: str
+    after: str
+    mix: Mapping[str, float]
+    learns: tuple[str, ...]
+    plan: Plan | WarmPlan
+    blind: bool = False
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Networks (names of `consilium weights`, or folders), LoRA rank, hidden layer of the vision tower, and the stages."""
+
+    name: str
+    vision: str
+    language: str
+    encoder: str
+    layer: int
+    rank: int
+    precision: str
+    seed: int
+    mixture: str
+    stages: tuple[Stage, ...] = field(default_factory=tuple)
+
+    def stage(self, name: str) -> Stage:
+        """The stage called `name`; UsageError lists those there are."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise UsageError(f"the recipe has no stage {name!r}; there are: {', '.join(s.name for s in self.stages)}.")
+
+    def chain(self) -> tuple[Stage, ...]:
+        """The stages that lead to the last one, first to last; what branches off (a blind model) is left out."""
+        chain = [self.stages[-1]]
+        while chain[0].after:
+            chain.insert(0, self.stage(chain[0].after))
+        return tuple(chain)
+
+
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe in `path`, with `changes` like "stages.instruction.epochs=0.5" (values as TOML writes them).
+
+    Raises UsageError where the file is no recipe or names something that a stage does not have.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as a recipe: {error}.") from error
+    for change in changes:
+        _change(table, change)
+    stages = table.pop("stages", {})
+    if not isinstance(stages, dict) or not stages:
+        raise UsageError(f"{path} has no [stages.NAME]; look at configs/train/native.toml.")
+    try:
+        recipe = Recipe(**table)
+    except TypeError as error:
+        raise UsageError(f"{path} is no recipe: {error}. Look at configs/train/native.toml.") from error
+    made = tuple(_stage(name, dict(body), recipe) for name, body in stages.items())
+    return Recipe(**table, stages=made)
+
+
+def _stage(name: str, body: dict[str, Any], recipe: Recipe) -> Stage:
+    own = {key: body.pop(key) for key in ("after", "mix", "learns", "blind", "only") if key in body}
+    kind: type[Plan] | type[WarmPlan] = WarmPlan if name == WARM else Plan
+    if kind is Plan:
+        body.setdefault("precision", recipe.precision)
+    body.setdefault("seed", recipe.seed)
+    unknown = sorted(set(body) - {f.name for f in fields(kind)})
+    learns = tuple(own.get("learns", ["projector"]))
+    if unknown or not set(learns) <= set(LEARNABLE):
+        wrong = unknown or sorted(set(learns) - set(LEARNABLE))
+        raise UsageError(
+            f"stage {name} has no setting {', '.join(wrong)}; there are: after, mix, learns, blind, only, "
+            f"{', '.join(f.name for f in fields(kind))}; it may learn {', '.join(LEARNABLE)}."
+        )
+    try:
+        plan = kind(**body)
+    except TypeError as error:
+        raise UsageError(f"stage {name}: {error}.") from error
+    if not own.get("mix"):
+        raise UsageError(f"stage {name} does not say what it learns from: mix = {{ SHARDS = 1.0 }}.")
+    return Stage(
+        name, own.get("after", ""), own["mix"], learns, plan, bool(own.get("blind", False)), tuple(own.get("only", ()))
+    )
+
+
+def _change(table: dict[str, Any], change: str) -> None:
+    key, separator, value = change.partition("=")
+    path = key.strip().split(".")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"] if separator else None
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    if not separator or not all(path):
+        raise UsageError(f"--set takes KEY=VALUE, such as stages.instruction.epochs=0.5; found {change!r}.")
+    for part in path[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {change}: {part} is a value and has nothing below it.")
+    table[path[-1]] = parsed

@@ -1,0 +1,190 @@
+"""Training data on disk: shards of groups, one JSON line each, with a manifest that names the hash of every shard.
+
+<out>/<stage>/shard-00000.jsonl ...   at most `shard` groups of the recipe each
+<out>/<stage>/manifest.json           what it was made from, sha256 of every shard, counts by set, licence, kind and split
+
+`build` goes on where it was stopped: a shard that is there with its hash, made from the same, is not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from consilium.consult import cards_prompt, prompt
+from consilium.errors import DataError
+from consilium.train import conversations, guided
+from consilium.train import recipe as recipes
+from consilium.train.conversations.plan import Digests, Planned, plan
+from consilium.train.recipe import STAGES, Recipe
+
+Progress = Callable[[int, int], None]
+COUNTED = ("dataset", "licence", "kind", "split", "condition")
+
+
+def build(config: Path, data: Path, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Makes the shards of every stage of the recipe `config` from the sets under `data`; returns stage -> counts.
+
+    Byte for byte the same from the same recipe and sets. Raises DataError where a set or picture does not read.
+    """
+    recipe, digests = recipes.read(config), Digests(data)
+    return {stage: _stage(stage, recipe, data, out / stage, digests, progress) for stage in _stages(recipe)}
+
+
+def build_stage(stage: str, config: Path, data: Path, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Makes one stage alone, as `build` does."""
+    recipe = recipes.read(config)
+    return _stage(stage, recipe, data, out / stage, Digests(data), progress)
+
+
+def read(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
+    """The groups of a stage, in their order.
+
+    DataError naming the shard that is not there, does not read, or is not what the manifest says: none is skipped.
+    """
+    place = Path(folder) / stage
+    manifest = _manifest(place)
+    if not manifest.get("complete"):
+        raise DataError(f"{place} is not complete; run `consilium train data` again to finish it.")
+    for shard in manifest["shards"]:
+        path = place / shard["name"]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}. Run `consilium train data` again.") from error
+        if hashlib.sha256(content).hexdigest() != shard["sha256"]:
+            raise DataError(f"{path} is not what its manifest says (sha256 differs). Run `consilium train data` again.")
+        try:
+            groups = [json.loads(line) for line in content.decode("utf-8").splitlines()]
+        except ValueError as error:
+            raise DataError(
+                f"{path} holds a line that is not JSON: {error}. Run `consilium train data` again."
+            ) from error
+        yield from groups
+
+
+def table(counts: Mapping[str, Any]) -> str:
+    """The counts of `build` as text: per stage groups and branches by set and licence, branches by kind and condition."""
+    lines = []
+    for stage, of in counts.items():
+        lines.append(f"{stage}: {of['groups']} groups, {of['branches']} branches")
+        for what in COUNTED:
+            rows = of["by"][what].items()
+            width = max((len(name) for name, _ in rows), default=0)
+            lines += [f"  {what}"] if rows else []
+            lines += [f"    {name:<{width}}  {n['groups']:>6} groups  {n['branches']:>6} branches" for name, n in rows]
+    return "\n".join(lines)
+
+
+def _stages(recipe: Recipe) -> list[str]:
+    return [stage for stage in STAGES if recipe.of(stage) and (stage != "guided" or recipe.guided)]
+
+
+def _stage(
+    stage: str, recipe: Recipe, data: Path, place: Path, digests: Digests, progress: Progress | None
+) -> dict[str, Any]:
+    made_from = fingerprint(stage, recipe, data)
+    known = _kept(place, made_from)
+    if known.get("complete") and all(_intact(place, shard) for shard in known["shards"]):
+        return known["counts"]
+    planned = guided.plan(recipe, data) if stage == "guided" else plan(stage, recipe, data, digests)
+    parts = [planned[start : start + recipe.shard] for start in range(0, len(planned), recipe.shard)]
+    place.mkdir(parents=True, exist_ok=True)
+    old = {shard["name"]: shard for shard in known.get("shards", ())}
+    shards: list[dict[str, Any]] = []
+    manifest = {"stage": stage, "made_from": made_from, "complete": False, "recipe": recipe.text, "shards": shards}
+    for number, part in enumerate(parts):
+        name = f"shard-{number:05d}.jsonl"
+        shards.append(old[name] if name in old and _intact(place, old[name]) else _write(place / name, part))
+        _save(place / "manifest.json", manifest)
+        if progress:
+            progress(min(len(planned), (number + 1) * recipe.shard), len(planned))
+    for stale in set(place.glob("shard-*.jsonl")) - {place / shard["name"] for shard in shards}:
+        stale.unlink()
+    counts = _counts(place, shards)
+    _save(place / "manifest.json", manifest | {"complete": True, "counts": counts})
+    return counts
+
+
+def fingerprint(stage: str, recipe: Recipe, data: Path) -> str:
+    """sha256 over all that decides what is written: recipe, indices of the sets, wordings and the code that tells them."""
+    here = Path(conversations.__file__).parent
+    code = [*sorted(here.glob("*.py")), *sorted(here.glob("*.toml"))]
+    code += [Path(module.__file__) for module in _modules(stage) if module.__file__]
+    indices = [data / s.folder / name for s in recipe.sources for name in ("index.csv", "qa.jsonl", "boxes.csv")]
+    made = hashlib.sha256(f"{stage}\0{recipe.text}".encode())
+    for path in [*code, *(path for path in indices if path.is_file())]:
+        made.update(f"\0{path.name}\0".encode() + path.read_bytes())
+    return made.hexdigest()
+
+
+def _modules(stage: str) -> tuple[ModuleType, ...]:
+    return (prompt, guided, cards_prompt) if stage == "guided" else (prompt,)
+
+
+def _write(path: Path, part: list[Planned]) -> dict[str, Any]:
+    lines = [json.dumps(entry.make().to_json(), ensure_ascii=False) + "\n" for entry in part]
+    content = "".join(lines).encode("utf-8")
+    _replace(path, content)
+    return {"name": path.name, "groups": len(part), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _save(path: Path, manifest: Mapping[str, Any]) -> None:
+    _replace(path, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """The file appears whole or not at all, so that a kill leaves no half shard."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _intact(place: Path, shard: Mapping[str, Any]) -> bool:
+    path = place / shard["name"]
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == shard["sha256"]
+
+
+def _kept(place: Path, made_from: str) -> dict[str, Any]:
+    """The manifest of an earlier run, {} where there is none or it was made from something else."""
+    try:
+        manifest = _manifest(place)
+    except DataError:
+        return {}
+    return manifest if manifest.get("made_from") == made_from else {}
+
+
+def _manifest(place: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{place} has no manifest that reads ({error}). Run `consilium train data`.") from error
+    if not isinstance(found, dict) or not isinstance(found.get("shards"), list):
+        raise DataError(f"{place / 'manifest.json'} names no shards. Run `consilium train data` again.")
+    return found
+
+
+def _counts(place: Path, shards: list[dict[str, Any]]) -> dict[str, Any]:
+    """Groups and branches in all and by each of COUNTED; a group counts for each kind and condition that it has."""
+    groups, branches = ({what: Counter[str]() for what in COUNTED} for _ in range(2))
+    total = Counter[str]()
+    for shard in shards:
+        for line in (place / shard["name"]).read_text(encoding="utf-8").splitlines():
+            group = json.loads(line)
+            told = group["branches"]
+            total.update(groups=1, branches=len(told), synthetic=sum(b["synthetic"] for b in told))
+            for what in COUNTED:
+                names = [group.get(what) or branch.get(what) for branch in told]
+                branches[what].update(name for name in names if name)
+                groups[what].update({name for name in names if name})
+    by = {w: {n: {"groups": groups[w][n], "branches": branches[w][n]} for n in sorted(groups[w])} for w in COUNTED}
+    return {**total, "by": by}

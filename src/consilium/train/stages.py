@@ -1,0 +1,253 @@
+"""Runs the stages of a recipe: each starts from the result of the one before, and leaves its own as tensors and an adapter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from consilium import formats, registry, weights
+from consilium.errors import DataError, UsageError, WeightsMissingError
+from consilium.imaging.picture import views
+from consilium.nn import llava
+from consilium.nn.adapter import Adapter, merge, read_adapter, write_adapter
+from consilium.nn.denormals import flushed_denormals
+from consilium.nn.pretrained import pick_device
+from consilium.nn.student import LORA_SCALE, Student, shown_features
+from consilium.nn.tree import lay_out
+from consilium.train import curves, loop
+from consilium.train.examples import Example, Writer, tree
+from consilium.train.plan import WARM, Recipe, Stage
+from consilium.train.shards import read as read_shards
+from consilium.train.warmstart import WarmPlan, choices, warm_start
+
+LEARNT = "learnt.safetensors"
+_VAL_EXAMPLES = 160
+_SAMPLES = 24
+
+
+@dataclass(frozen=True)
+class Places:
+    """shards  folder that `consilium train data` wrote; data: folder that its pictures' paths are relative to;
+    out: where each stage gets a folder of its own."""
+
+    shards: Path
+    data: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a stage tells while it runs: of the warm start (epoch, loss, right), of the others each `loop.Step`."""
+
+    step: Callable[[loop.Step], None] = lambda step: None
+    epoch: Callable[[int, float, float], None] = lambda epoch, loss, right: None
+
+
+class Pictures:
+    """Visual tokens of the groups' pictures: what the shared encoder kept of them, else encoded now, once."""
+
+    def __init__(self, encoder: Any, data: Path) -> None:
+        self._encoder = encoder
+        self.folder = data
+
+    def __call__(self, example: Example) -> list[Tensor]:
+        return [self.tokens(d, p) for d, p in zip(example.digests, example.paths, strict=True)]
+
+    def tokens(self, digest: str, path: str) -> Tensor:
+        """(per_image, channels) float32: [CLS], then the patches row by row. DataError where the picture has changed."""
+        stored = self._encoder.recall(digest)
+        if stored is None:
+            image = next((i for i in self._read(path) if i.digest == digest), None)
+            if image is None:
+                raise DataError(f"{path} is not the picture that the shards were made of. Make them again: train data.")
+            self._encoder.embed([image], patches=True)
+            stored = self._encoder.recall(digest)
+        channels = stored.patches.shape[-1]
+        whole = torch.from_numpy(stored.pooled[None, :channels].copy())
+        return torch.cat([whole, torch.from_numpy(stored.patches.reshape(-1, channels)).float()])
+
+    def _read(self, path: str) -> Iterator[Any]:
+        for study in formats.read(self.folder / path):
+            for item in study.images:
+                yield from views(item)
+
+
+def run_stage(
+    recipe: Recipe, stage: Stage, places: Places, told: Told | None = None, how: tuple[str, str] = ("auto", "")
+) -> dict[str, Any]:
+    """Runs one stage, or goes on with it; returns what `<out>/<stage>/facts.json` then says.
+
+    how  (device, tracker): "cpu", "cuda" or "auto"; "trackio", "mlflow" or "" for none.
+    Raises UsageError where the stage before it has not been run, DataError on shards or pictures that do not read.
+    """
+    told = told or Told()
+    folder = places.out / stage.name
+    student, processor = make_student(recipe)
+    before = None
+    if stage.after:
+        before = places.out / stage.after / LEARNT
+        take(student, before)
+    encoder = registry.get("encoders", recipe.encoder).load(layer=recipe.layer)
+    pictures = Pictures(encoder, places.data)
+    groups = list(_groups(stage, places.shards))
+    if stage.name == WARM:
+        facts = _warm(student, processor.tokenizer, groups, stage, (pictures, told))
+    else:
+        if isinstance(stage.plan, loop.Plan):
+            stage = replace(stage, plan=replace(stage.plan, device=pick_device(how[0]), track=how[1]))
+        facts = _train(student, processor.tokenizer, groups, stage, (pictures, folder, told))
+    facts |= {
+        "stage": stage.name,
+        "after": stage.after,
+        "recipe": recipe.name,
+        "rank": recipe.rank,
+        "layer": recipe.layer,
+    }
+    write_result(student, recipe, folder, facts)
+    if stage.name != WARM:
+        curves.draw(folder / "run", folder / "curves.png")
+        shown = list(_samples(student, processor.tokenizer, groups, pictures))
+        curves.write_samples(shown, facts, folder / "curves.png", folder / "samples.html")
+    return facts
+
+
+@torch.no_grad()
+def _samples(student: Student, tokenizer: Any, groups: Sequence[Any], pictures: Pictures) -> Iterator[curves.Sample]:
+    """What the student answers to the first question of some val groups, spread over them, every visual token shown."""
+    val = [group for group in groups if group["split"] == "val"]
+    per_image, writer = llava.tokens_per_image(student.config.vision_config), Writer(tokenizer)
+    for group in val[:: max(1, len(val) // _SAMPLES)][:_SAMPLES]:
+        branch = group["branches"][0]["messages"]
+        example = writer.question(group)
+        laid = tree(example, per_image, per_image, torch.Generator())
+        ids = student.reply(lay_out([laid]), shown_features(pictures(example), laid.kept), 40, writer.end)
+        thumbnail = curves.thumbnail(pictures.folder / example.paths[0]) if example.paths else b""
+        yield curves.Sample(thumbnail, branch[0][1], branch[1][1], tokenizer.decode(ids))
+
+
+def make_student(recipe: Recipe) -> tuple[Student, Any]:
+    """(student, processor) of a recipe, new from the base weights; the same seed gives the same student."""
+    torch.manual_seed(recipe.seed)
+    model, processor = llava.build(_folder(recipe.vision), _folder(recipe.language), recipe.layer)
+    frozen = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+    return Student(model, recipe.rank, frozen), processor
+
+
+def take(student: Student, learnt: Path) -> None:
+    """Puts the result of a stage into the student; UsageError where that stage has not been run to its end."""
+    from safetensors.torch import load_file
+
+    if not learnt.is_file():
+        raise UsageError(f"there is no {learnt}: run that stage first, to its end.")
+    student.take(load_file(learnt))
+
+
+def write_result(student: Student, recipe: Recipe, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Writes learnt.safetensors (float32, for the next stage), adapter.safetensors (bfloat16, to ship) and facts.json."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({n: t.contiguous() for n, t in student.learnt().items()}, folder / LEARNT)
+    base = json.dumps({"vision": recipe.vision, "language": recipe.language})
+    adapter = Adapter(
+        {n: t.detach() for n, t in student.projector.state_dict().items()},
+        student.lora(),
+        LORA_SCALE,
+        recipe.layer,
+        facts={"base": base, "recipe": recipe.name, "stage": str(facts["stage"])},
+    )
+    write_adapter(adapter, folder / "adapter.safetensors")
+    (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def write_checkpoint(recipe: Recipe, stage: Stage, places: Places) -> Path:
+    """Merges what `stage` learnt into the base weights: an ordinary Hugging Face folder `<out>/<stage>/checkpoint`."""
+    adapter = read_adapter(places.out / stage.name / "adapter.safetensors")
+    model, processor = llava.build(_folder(recipe.vision), _folder(recipe.language), recipe.layer)
+    merge(adapter, model)
+    out = places.out / stage.name / "checkpoint"
+    llava.save(model, processor, out)
+    return out
+
+
+def _warm(student: Student, tokenizer: Any, groups: Sequence[Any], stage: Stage, with_: tuple[Pictures, Told]) -> Any:
+    pictures, told = with_
+    paths = {p["digest"]: p["path"] for g in groups for p in g["images"]}
+    sets = tuple(choices([g for g in groups if g["split"] == split]) for split in ("train", "val"))
+    assert isinstance(stage.plan, WarmPlan)
+    with flushed_denormals():
+        right = warm_start(
+            student, tokenizer, (sets[0], sets[1]), lambda d: pictures.tokens(d, paths[d]), stage.plan, told.epoch
+        )
+    return {"choices": {"train": len(sets[0]), "val": len(sets[1])}, "val_right": right}
+
+
+def _train(
+    student: Student, tokenizer: Any, groups: Sequence[Any], stage: Stage, with_: tuple[Pictures, Path, Told]
+) -> dict[str, Any]:
+    pictures, folder, told = with_
+    writer = Writer(tokenizer)
+    examples = {
+        split: [writer.example(group, stage.blind) for group in groups if group["split"] == split]
+        for split in ("train", "val")
+    }
+    if not examples["train"]:
+        raise DataError(f"stage {stage.name} has nothing to learn from: {', '.join(stage.mix)} hold no train group.")
+    assert isinstance(stage.plan, loop.Plan)
+    trained = student.learns("projector" in stage.learns, "lora" in stage.learns)
+    per_image = llava.tokens_per_image(student.config.vision_config)
+    run = loop.Run(student, trained, examples["train"], pictures, folder / "run", per_image)
+    loop.train(run, stage.plan, told.step)
+    history = loop.read_history(folder / "run")
+    return {
+        "examples": {split: len(found) for split, found in examples.items()},
+        "steps": len(history),
+        "tokens": sum(step["tokens"] for step in history),
+        "seconds": sum(step["seconds"] for step in history),
+        "val_loss": val_loss(student, examples["val"], pictures, stage.plan.precision),
+    }
+
+
+@torch.no_grad()
+def val_loss(student: Student, examples: Sequence[Example], features: loop.Features, precision: str) -> float | None:
+    """The mean loss in nats over at most _VAL_EXAMPLES val examples with every visual token shown; None without any."""
+    per_image = llava.tokens_per_image(student.config.vision_config)
+    step = max(1, len(examples) // _VAL_EXAMPLES)
+    draw = torch.Generator()
+    losses = []
+    student.eval()
+    with flushed_denormals(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        for example in examples[::step]:
+            laid = tree(example, per_image, per_image, draw)
+            shown = shown_features(features(example), laid.kept)
+            losses.append(float(student(lay_out([laid]), shown)))
+    return sum(losses) / len(losses) if losses else None
+
+
+def _groups(stage: Stage, shards: Path) -> Iterator[Mapping[str, Any]]:
+    """The groups that a stage's mix takes: each by a hash of its id, so that the choice does not hang on their order."""
+    for name, share in stage.mix.items():
+        for group in read_shards(shards, name):
+            if stage.only and group["dataset"] not in stage.only:
+                continue
+            place = int(hashlib.sha256(f"{stage.name} {group['id']}".encode()).hexdigest()[:8], 16) / 2**32
+            times = 1 if group["split"] == "val" else int(share) + (place < share - int(share))
+            yield from [group] * times
+
+
+def _folder(name: str) -> Path:
+    """A folder as it is, or the folder of named weights."""
+    if Path(name).is_dir():
+        return Path(name)
+    if name in weights.names():
+        return weights.folder(name)
+    raise WeightsMissingError(
+        f"{name!r} is neither a folder nor a named weight; there are: {', '.join(weights.names())}."
+    )
