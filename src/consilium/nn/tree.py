@@ -98,7 +98,7 @@ def lay_out(trees: Sequence[Tree]) -> Rows:
             told = [i for i, is_learnt in enumerate(branch.learnt) if is_learnt]
             learnt += [row * width + at + i - 1 for i in told]
             targets += [branch.ids[i] for i in told]
-            weights += [len(told) ** -0.5] * len(told)
+            weights += [max(1, len(told)) ** -0.5] * len(told)
             at = end
     return Rows(
         ids,

@@ -46,7 +46,9 @@ class Writer:
         Raises DataError where text spells a control token, or a branch does not alternate user and assistant.
         """
         pictures = [] if blind else group["images"]
-        head = f"<|im_start|>system\n{self._plain(group, group['system'])}<|im_end|>\n<|im_start|>user\n"
+        # The published format serves no system message at all.
+        system = f"<|im_start|>system\n{self._plain(group, group['system'])}<|im_end|>\n" if group["system"] else ""
+        head = f"{system}<|im_start|>user\n"
         branches = tuple(self._branch(group, branch, bool(pictures)) for branch in group["branches"])
         return Example(
             group["id"],

@@ -25,6 +25,7 @@ class Stage:
     learns  "projector", "lora" or both; for the warm start always the projector.
     blind   the pictures are left out: a model that knows the questions alone, to compare with.
     only    sets to learn from; empty for all.
+    up      set -> how many times its share (3: thrice), so that a small set is not drowned.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Stage:
     plan: Plan | WarmPlan
     blind: bool = False
     only: tuple[str, ...] = ()
+    up: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
 
 
 def _stage(name: str, body: dict[str, Any], recipe: Recipe) -> Stage:
-    own = {key: body.pop(key) for key in ("after", "mix", "learns", "blind", "only") if key in body}
+    own = {key: body.pop(key) for key in ("after", "mix", "learns", "blind", "only", "up") if key in body}
     kind: type[Plan] | type[WarmPlan] = WarmPlan if name == WARM else Plan
     if kind is Plan:
         body.setdefault("precision", recipe.precision)
@@ -99,7 +101,7 @@ def _stage(name: str, body: dict[str, Any], recipe: Recipe) -> Stage:
     if unknown or not set(learns) <= set(LEARNABLE):
         wrong = unknown or sorted(set(learns) - set(LEARNABLE))
         raise UsageError(
-            f"stage {name} has no setting {', '.join(wrong)}; there are: after, mix, learns, blind, only, "
+            f"stage {name} has no setting {', '.join(wrong)}; there are: after, mix, learns, blind, only, up, "
             f"{', '.join(f.name for f in fields(kind))}; it may learn {', '.join(LEARNABLE)}."
         )
     try:
@@ -109,7 +111,14 @@ def _stage(name: str, body: dict[str, Any], recipe: Recipe) -> Stage:
     if not own.get("mix"):
         raise UsageError(f"stage {name} does not say what it learns from: mix = {{ SHARDS = 1.0 }}.")
     return Stage(
-        name, own.get("after", ""), own["mix"], learns, plan, bool(own.get("blind", False)), tuple(own.get("only", ()))
+        name,
+        own.get("after", ""),
+        own["mix"],
+        learns,
+        plan,
+        bool(own.get("blind", False)),
+        tuple(own.get("only", ())),
+        own.get("up", {}),
     )
 
 

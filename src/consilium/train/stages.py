@@ -238,7 +238,8 @@ def _groups(stage: Stage, shards: Path) -> Iterator[Mapping[str, Any]]:
             if stage.only and group["dataset"] not in stage.only:
                 continue
             place = int(hashlib.sha256(f"{stage.name} {group['id']}".encode()).hexdigest()[:8], 16) / 2**32
-            times = 1 if group["split"] == "val" else int(share) + (place < share - int(share))
+            wanted = share * stage.up.get(group["dataset"], 1.0)
+            times = 1 if group["split"] == "val" else int(wanted) + (place < wanted - int(wanted))
             yield from [group] * times
 
 
