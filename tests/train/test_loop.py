@@ -133,7 +133,7 @@ def test_old_checkpoints_are_removed(tmp_path: Path, bases: tuple[Path, Path]) -
 
 
 def test_two_processes_share_the_batches(tmp_path: Path, bases: tuple[Path, Path]) -> None:
-    """`accelerate launch` with two processes on the CPU: half the steps, one history."""
+    """Two processes on the CPU, as `accelerate launch` and torchrun start them: half the steps, one history."""
     script = tmp_path / "train.py"
     script.write_text(
         "import sys; from pathlib import Path; from tests.train.test_loop import *\n"
@@ -142,10 +142,9 @@ def test_two_processes_share_the_batches(tmp_path: Path, bases: tuple[Path, Path
         encoding="utf-8",
     )
     root = Path(__file__).parents[2]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    options = ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
-    command = [*launch, *options, str(script), str(tmp_path / "two"), *map(str, bases)]
-    env = {**os.environ, "PYTHONPATH": str(root)}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, str(script), str(tmp_path / "two"), *map(str, bases)]
+    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     loop.train(run_in(tmp_path / "one", bases), PLAN)

@@ -29,10 +29,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def build(vision_folder: str | Path, language_folder: str | Path, layer: int = 9) -> tuple[Any, Any]:
+def build(
+    vision_folder: str | Path, language_folder: str | Path, layer: int = 9, activation: str = "gelu"
+) -> tuple[Any, Any]:
     """(LlavaForConditionalGeneration in float32, LlavaProcessor) from a CLIP vision folder and a Llama folder.
 
-    layer  hidden layer of the vision tower that is shown, 1 to its depth; what lies above is left out of the checkpoint.
+    layer       hidden layer of the vision tower that is shown, 1 to its depth; what lies above is left out of the checkpoint.
+    activation  between the two layers of the projector.
     The projector and the embedding of the image token are new: drawn from the global torch seed.
     """
     from transformers import (
@@ -63,7 +66,7 @@ def build(vision_folder: str | Path, language_folder: str | Path, layer: int = 9
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
         image_seq_length=tokens_per_image(vision_config),
-        projector_hidden_act="gelu",
+        projector_hidden_act=activation,
         tie_word_embeddings=language.config.tie_word_embeddings,
         dtype="float32",
     )

@@ -17,11 +17,12 @@ LORA_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 class Student(nn.Module):
     """A LLaVA's projector, language model and head over given visual features; the vision tower stays outside.
 
-    model  a LlavaForConditionalGeneration. rank > 0 adds LoRA (Hu et al., arXiv 2106.09685) of that rank, by peft, to every matrix of the
+    model  a LlavaForConditionalGeneration. blocks > 0 takes that many of the last blocks of its vision tower along, to be
+           adapted: then features are those of the block before them. rank > 0 adds LoRA (Hu et al., arXiv 2106.09685) of that rank, by peft, to every matrix of the
            language model; its other weights are frozen and kept in `frozen` precision.
     """
 
-    def __init__(self, model: Any, rank: int = 0, frozen: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Any, rank: int = 0, frozen: torch.dtype = torch.float32, blocks: int = 0) -> None:
         super().__init__()
         language, projector = model.model.language_model, model.model.multi_modal_projector
         language.set_attn_implementation("eager")  # short rows with a tree's mask: faster than the fused kernels on a CPU
@@ -29,13 +30,27 @@ class Student(nn.Module):
         self.config = model.config
         self.rank = rank
         self.projector = projector.float()
+        depth = model.config.vision_config.num_hidden_layers
+        self.blocks = {f"trunk.{i}.": f"encoder.layers.{depth - blocks + i}." for i in range(blocks)}
+        tower = getattr(model.model.vision_tower, "vision_model", model.model.vision_tower)
+        self.trunk = nn.ModuleList(list(tower.encoder.layers)[depth - blocks :]).requires_grad_(False)
         self.language = _with_lora(language, rank) if rank else language
         # One tensor with the input embeddings, as the checkpoint ties them.
         self.vocabulary = language.embed_tokens.weight
         self.embed = language.embed_tokens
 
+    def see(self, tokens: Tensor) -> Tensor:
+        """(n, t, channels) tokens as the adapted blocks give them; as they are where none is adapted."""
+        for block in self.trunk:
+            tokens = block(tokens, None)
+        return tokens
+
     def forward(self, rows: Rows, features: Tensor) -> Tensor:
-        """The weighted mean negative log-likelihood, in nats, of the learnt tokens.
+        """The weighted mean negative log-likelihood, in nats, of the learnt tokens."""
+        return (self.losses(rows, features) * rows.weights).sum() / rows.weights.sum()
+
+    def losses(self, rows: Rows, features: Tensor) -> Tensor:
+        """(m,) negative log-likelihood, in nats, of each learnt token.
 
         features  (n, channels) of the shown visual tokens, in the order of `rows.visual`.
         """
@@ -50,8 +65,7 @@ class Student(nn.Module):
             use_cache=False,
         ).last_hidden_state
         told = hidden.flatten(0, 1)[rows.learnt]
-        losses = functional.cross_entropy(functional.linear(told, self.vocabulary).float(), rows.targets, reduction="none")
-        return (losses * rows.weights).sum() / rows.weights.sum()
+        return functional.cross_entropy(functional.linear(told, self.vocabulary).float(), rows.targets, reduction="none")
 
     @torch.no_grad()
     def reply(self, rows: Rows, features: Tensor, most: int, stop: int) -> list[int]:
@@ -81,11 +95,14 @@ class Student(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def learnt(self) -> dict[str, Tensor]:
-        """Everything that a stage may have changed, by name: the projector and the LoRA matrices, float32."""
+        """Everything that a stage may have changed, by name, float32: the projector, and the LoRA matrices once they add
+        something (untrained ones are drawn anew from the same seed, at whatever rank the next stage has)."""
+        own = dict(self.named_parameters())
+        trained = any(bool(tensor.any()) for name, tensor in own.items() if "lora_B" in name)
         return {
-            name: parameter.detach().float().cpu()
-            for name, parameter in self.named_parameters()
-            if name.startswith("projector.") or "lora_" in name
+            name: tensor.detach().float().cpu()
+            for name, tensor in own.items()
+            if name.startswith(("projector.", "trunk.")) or ("lora_" in name and trained)
         }
 
     def take(self, learnt: dict[str, Tensor]) -> None:
@@ -95,6 +112,15 @@ class Student(nn.Module):
             for name, tensor in learnt.items():
                 if name in own:
                     own[name].copy_(tensor)
+
+    def vision(self) -> dict[str, Tensor]:
+        """The adapted blocks by their names in the vision tower; {} where none is."""
+        return {
+            theirs + name.removeprefix(ours): tensor.detach()
+            for name, tensor in self.named_parameters()
+            for ours, theirs in self.blocks.items()
+            if name.startswith(ours)
+        }
 
     def lora(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Module path under `model.language_model` -> (A (rank, in), B (out, rank))."""

@@ -58,9 +58,9 @@ class Writer:
             branches,
         )
 
-    def question(self, group: Group) -> Example:
+    def question(self, group: Group, blind: bool = False) -> Example:
         """The first question of the group's first branch, up to where its answer begins."""
-        whole = self.example({**group, "branches": group["branches"][:1]})
+        whole = self.example({**group, "branches": group["branches"][:1]}, blind)
         (branch,) = whole.branches
         asked = branch.learnt.index(True)
         return replace(whole, branches=(Branch(branch.ids[:asked], branch.learnt[:asked]),))

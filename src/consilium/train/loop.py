@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from consilium.errors import DataError
+from consilium.errors import DataError, UsageError
 from consilium.nn.denormals import flushed_denormals
 from consilium.nn.student import Student, shown_features
 from consilium.nn.tree import Rows, Tree, lay_out
@@ -90,6 +90,11 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
         log_with=plan.track or None,
         project_dir=run.folder,
     )
+    if accelerator.distributed_type.value in {"FSDP", "DEEPSPEED", "MEGATRON_LM"}:
+        raise UsageError(
+            f"{accelerator.distributed_type.value} cuts the weights into pieces, which the checkpoints here do not hold. Start with "
+            "plain data parallelism (accelerate launch --multi_gpu): the frozen model has to fit on each device."
+        )
     if plan.track:
         accelerator.init_trackers("consilium")
     optimiser = torch.optim.AdamW(run.trained, lr=plan.rate, weight_decay=plan.decay, betas=(0.9, 0.98))

@@ -40,7 +40,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Networks (names of `consilium weights`, or folders), LoRA rank, hidden layer of the vision tower, and the stages."""
+    """Networks (names of `consilium weights`, or folders), LoRA rank, hidden layer of the vision tower, and the stages.
+
+    blocks  how many of the tower's last blocks are adapted in the warm start; 0 keeps it frozen, so that one pass of a
+            picture serves the specialists and this model.
+    activation  between the projector's two layers, as transformers names it; "linear" makes it one layer deep.
+    """
 
     name: str
     vision: str
@@ -51,6 +56,8 @@ class Recipe:
     precision: str
     seed: int
     mixture: str
+    blocks: int = 0
+    activation: str = "gelu"
     stages: tuple[Stage, ...] = field(default_factory=tuple)
 
     def stage(self, name: str) -> Stage:

@@ -51,14 +51,18 @@ class Told:
 
 
 class Pictures:
-    """Visual tokens of the groups' pictures: what the shared encoder kept of them, else encoded now, once."""
+    """Visual tokens of the groups' pictures: what the encoder kept of them, else encoded now, once; and on through the
+    student's adapted blocks, if it has any."""
 
-    def __init__(self, encoder: Any, data: Path) -> None:
+    def __init__(self, encoder: Any, data: Path, student: Student) -> None:
         self._encoder = encoder
         self.folder = data
+        self._student = student
 
+    @torch.no_grad()
     def __call__(self, example: Example) -> list[Tensor]:
-        return [self.tokens(d, p) for d, p in zip(example.digests, example.paths, strict=True)]
+        read = [self.tokens(d, p) for d, p in zip(example.digests, example.paths, strict=True)]
+        return [self._student.see(tokens[None])[0] for tokens in read]
 
     def tokens(self, digest: str, path: str) -> Tensor:
         """(per_image, channels) float32: [CLS], then the patches row by row. DataError where the picture has changed."""
@@ -94,8 +98,8 @@ def run_stage(
     if stage.after:
         before = places.out / stage.after / LEARNT
         take(student, before)
-    encoder = registry.get("encoders", recipe.encoder).load(layer=recipe.layer)
-    pictures = Pictures(encoder, places.data)
+    encoder = registry.get("encoders", recipe.encoder).load(layer=recipe.layer - recipe.blocks)
+    pictures = Pictures(encoder, places.data, student)
     groups = list(_groups(stage, places.shards))
     if stage.name == WARM:
         facts = _warm(student, processor.tokenizer, groups, stage, (pictures, told))
@@ -113,19 +117,22 @@ def run_stage(
     write_result(student, recipe, folder, facts)
     if stage.name != WARM:
         curves.draw(folder / "run", folder / "curves.png")
-        shown = list(_samples(student, processor.tokenizer, groups, pictures))
+        shown = list(_samples(student, processor.tokenizer, groups, (pictures, stage.blind)))
         curves.write_samples(shown, facts, folder / "curves.png", folder / "samples.html")
     return facts
 
 
 @torch.no_grad()
-def _samples(student: Student, tokenizer: Any, groups: Sequence[Any], pictures: Pictures) -> Iterator[curves.Sample]:
+def _samples(
+    student: Student, tokenizer: Any, groups: Sequence[Any], with_: tuple[Pictures, bool]
+) -> Iterator[curves.Sample]:
     """What the student answers to the first question of some val groups, spread over them, every visual token shown."""
+    pictures, blind = with_
     val = [group for group in groups if group["split"] == "val"]
     per_image, writer = llava.tokens_per_image(student.config.vision_config), Writer(tokenizer)
     for group in val[:: max(1, len(val) // _SAMPLES)][:_SAMPLES]:
         branch = group["branches"][0]["messages"]
-        example = writer.question(group)
+        example = writer.question(group, blind)
         laid = tree(example, per_image, per_image, torch.Generator())
         ids = student.reply(lay_out([laid]), shown_features(pictures(example), laid.kept), 40, writer.end)
         thumbnail = curves.thumbnail(pictures.folder / example.paths[0]) if example.paths else b""
@@ -135,9 +142,9 @@ def _samples(student: Student, tokenizer: Any, groups: Sequence[Any], pictures: 
 def make_student(recipe: Recipe) -> tuple[Student, Any]:
     """(student, processor) of a recipe, new from the base weights; the same seed gives the same student."""
     torch.manual_seed(recipe.seed)
-    model, processor = llava.build(_folder(recipe.vision), _folder(recipe.language), recipe.layer)
+    model, processor = _base(recipe)
     frozen = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
-    return Student(model, recipe.rank, frozen), processor
+    return Student(model, recipe.rank, frozen, recipe.blocks), processor
 
 
 def take(student: Student, learnt: Path) -> None:
@@ -161,7 +168,8 @@ def write_result(student: Student, recipe: Recipe, folder: Path, facts: Mapping[
         student.lora(),
         LORA_SCALE,
         recipe.layer,
-        facts={"base": base, "recipe": recipe.name, "stage": str(facts["stage"])},
+        student.vision(),
+        {"base": base, "recipe": recipe.name, "stage": str(facts["stage"])},
     )
     write_adapter(adapter, folder / "adapter.safetensors")
     (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -170,7 +178,7 @@ def write_result(student: Student, recipe: Recipe, folder: Path, facts: Mapping[
 def write_checkpoint(recipe: Recipe, stage: Stage, places: Places) -> Path:
     """Merges what `stage` learnt into the base weights: an ordinary Hugging Face folder `<out>/<stage>/checkpoint`."""
     adapter = read_adapter(places.out / stage.name / "adapter.safetensors")
-    model, processor = llava.build(_folder(recipe.vision), _folder(recipe.language), recipe.layer)
+    model, processor = _base(recipe)
     merge(adapter, model)
     out = places.out / stage.name / "checkpoint"
     llava.save(model, processor, out)
@@ -241,6 +249,10 @@ def _groups(stage: Stage, shards: Path) -> Iterator[Mapping[str, Any]]:
             wanted = share * stage.up.get(group["dataset"], 1.0)
             times = 1 if group["split"] == "val" else int(wanted) + (place < wanted - int(wanted))
             yield from [group] * times
+
+
+def _base(recipe: Recipe) -> tuple[Any, Any]:
+    return llava.build(_folder(recipe.vision), _folder(recipe.language), recipe.layer, recipe.activation)
 
 
 def _folder(name: str) -> Path:

@@ -1,5 +1,5 @@
-"""Stage 0 of the projector: before the language model is asked to read pictures, the projector learns to write them in its
-vocabulary.
+"""Stage 0: before the language model is asked to read pictures, the projector learns to write them in its vocabulary, and,
+where the recipe adapts the encoder, the last blocks of the vision tower learn with it.
 
 For every closed question the projected picture should lie nearer to the embedding of the right option's words than to those
 of the other options (a contrast of picture and text, as in CLIP, arXiv 2103.00020, against the frozen input embeddings of
@@ -23,15 +23,21 @@ from consilium.nn.student import Student
 
 _OPTIONS = re.compile(r"^Options: (.+)\. Answer with one option only\.$", re.MULTILINE)
 _VERDICTS = {"yes", "no"}
+# Pictures from which the size of the features is learnt.
+_SEEN = 512
 
 
 @dataclass(frozen=True)
 class WarmPlan:
-    """epochs over the closed questions, `batch` of them at once, peak `rate`, `shown` visual tokens a picture."""
+    """epochs over the closed questions, `batch` of them at once, peak `rate`, `shown` visual tokens a picture.
+
+    blocks_rate  peak rate of the vision tower's adapted blocks: low, for they know much that is not to be lost.
+    """
 
     epochs: int = 20
     batch: int = 64
     rate: float = 1e-3
+    blocks_rate: float = 3e-5
     decay: float = 0.05
     shown: int = 33
     seed: int = 20240
@@ -80,14 +86,18 @@ def warm_start(
     if not train or not val:
         raise DataError("the warm start needs closed questions in both train and val; the recipe has none.")
     words = _Words(student, tokenizer)
-    _standardise(student, features, [c.digest for c in train[:512]], words.scale)
+    _standardise(student, features, [c.digest for c in train[:_SEEN]], words.scale)
+    student.trunk.requires_grad_(True)
     temperature = nn.Parameter(torch.tensor(2.5))
-    optimiser = torch.optim.AdamW(
-        [{"params": student.projector.parameters(), "weight_decay": plan.decay}, {"params": [temperature]}],
-        lr=plan.rate,
-    )
+    groups = [
+        {"params": list(student.projector.parameters()), "weight_decay": plan.decay, "lr": plan.rate},
+        {"params": [temperature], "lr": 10 * plan.rate},
+        {"params": list(student.trunk.parameters()), "weight_decay": plan.decay, "lr": plan.blocks_rate},
+    ]
+    optimiser = torch.optim.AdamW([group for group in groups if group["params"]])
     steps = plan.epochs * -(-len(train) // plan.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [plan.rate, 10 * plan.rate], steps, pct_start=0.1)
+    peaks = [group["lr"] for group in optimiser.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, steps, pct_start=0.1)
     draw = torch.Generator().manual_seed(plan.seed)
     best, kept = -1.0, {}
     for epoch in range(plan.epochs):
@@ -105,10 +115,11 @@ def warm_start(
         right = _right(student, words, val, features)
         if right >= best:
             best = right
-            kept = {name: tensor.clone() for name, tensor in student.projector.state_dict().items()}
+            kept = {name: tensor.clone() for name, tensor in student.learnt().items()}
         if report:
             report(epoch + 1, sum(losses) / len(losses), right)
-    student.projector.load_state_dict(kept)
+    student.take(kept)
+    student.trunk.requires_grad_(False)
     return best
 
 
@@ -136,7 +147,7 @@ class _Words:
 def _standardise(student: Student, features: Callable[[str], Tensor], digests: Sequence[str], scale: float) -> None:
     """Folds the features' mean and deviation into the first layer, and the size of a word's embedding into the second: a
     vision transformer's hidden channels differ a hundredfold in size, and a language model reads vectors of one size."""
-    seen = torch.cat([features(digest).float() for digest in digests])
+    seen = torch.cat([student.see(features(digest).float()[None])[0] for digest in digests])
     mean, deviation = seen.mean(0), seen.std(0).clamp_min(1e-3)
     first, second = student.projector.linear_1, student.projector.linear_2
     nn.init.normal_(first.weight, std=first.in_features**-0.5)
@@ -153,7 +164,7 @@ def _some(tokens: Tensor, shown: int, draw: torch.Generator) -> Tensor:
 
 def _similar(student: Student, shown: Tensor) -> tuple[Tensor, Tensor]:
     """(n, d) unit vectors of [CLS] and of the mean patch."""
-    written = student.projector(shown)
+    written = student.projector(student.see(shown))
     return functional.normalize(written[:, 0], dim=-1), functional.normalize(written[:, 1:].mean(1), dim=-1)
 
 

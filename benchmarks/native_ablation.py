@@ -1,0 +1,179 @@
+"""Ablations of the native generalist's recipe: short trainings, alike but for one thing each, judged on the val splits.
+
+python benchmarks/native_ablation.py --out-folder RUNS --shards RUNS/shards   (about 4 minutes a row on two cores)
+
+Every row starts from the same data in the same order, and is judged on the same val questions: the share of closed ones
+whose right option is the most likely, and the mean loss on the answers, with every visual token shown. Interrupted, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from consilium import registry
+from consilium.metrics.bootstrap import interval
+from consilium.metrics.paired import compare
+from consilium.nn import llava
+from consilium.nn.denormals import flushed_denormals
+from consilium.nn.student import Student, shown_features
+from consilium.nn.tree import Tree, lay_out
+from consilium.train.examples import Writer
+from consilium.train.plan import Recipe, read_recipe
+from consilium.train.shards import read as read_shards
+from consilium.train.stages import Pictures, Places, make_student, run_stage, take
+
+SHORT = (
+    "stages.instruction.mix={ instruction = 0.09 }",
+    "stages.instruction.up={ vqa_rad = 2 }",
+    "stages.instruction.epochs=1.0",
+)
+WARM = ("stages.warmstart.epochs=4",)
+VARIANTS: Mapping[str, tuple[str, ...]] = {
+    "recipe, short": (),
+    "without warm start and alignment": ('stages.instruction.after=""',),
+    "without alignment": ('stages.instruction.after="warmstart"',),
+    "projector alone, no LoRA": ('stages.instruction.learns=["projector"]',),
+    "LoRA rank 4": ("rank=4",),
+    "LoRA rank 64": ("rank=64",),
+    "9 visual tokens shown in training": ("stages.instruction.shown=9",),
+    "65 visual tokens shown in training": ("stages.instruction.shown=65",),
+    "linear projector": ('activation="linear"',),
+    "without VQA-RAD up-sampling": ("stages.instruction.up={}",),
+    "encoder adapted, two blocks": ("blocks=2", 'stages.instruction.after="warmstart"'),
+}
+_OPTIONS = re.compile(r"^Options: (.+)\. Answer with one option only\.$", re.MULTILINE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("configs/train/native.toml"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--out-folder", type=Path, required=True, help="where the short runs are kept")
+    parser.add_argument(
+        "--main-run", type=Path, required=True, help="the run whose warm start and alignment are shared"
+    )
+    parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="names of the rows")
+    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--out", type=Path, default=Path("results/native_ablation.json"))
+    options = parser.parse_args()
+    rows = {}
+    for name in options.only:
+        rows[name] = _row(name, VARIANTS[name], options)
+        _write(rows, options)
+
+
+def _row(name: str, changes: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    folder = options.out_folder / re.sub(r"\W+", "_", name)
+    kept = folder / "judged.json"
+    if kept.is_file():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    recipe = read_recipe(options.config, [*SHORT, *WARM, *changes])
+    places = Places(options.shards, options.data, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = () if recipe.blocks or recipe.activation != "gelu" else ("warmstart", "alignment")
+    for stage in shared:
+        if not (folder / stage).exists():
+            (folder / stage).symlink_to((options.main_run / stage).resolve(), target_is_directory=True)
+    start = time.perf_counter()
+    for stage in recipe.chain():
+        if stage.name == "guided" or (folder / stage.name / "facts.json").is_file():
+            continue
+        print(name, stage.name, flush=True)
+        run_stage(recipe, stage, places, how=("cpu", ""))
+    facts = json.loads((folder / "instruction" / "facts.json").read_text(encoding="utf-8"))
+    judged = _judge(recipe, places, options.questions) | {
+        "steps": facts["steps"],
+        "tokens": facts["tokens"],
+        "val_loss": facts["val_loss"],
+        "seconds": time.perf_counter() - start,
+    }
+    kept.write_text(json.dumps(judged) + "\n", encoding="utf-8")
+    return judged
+
+
+def _judge(recipe: Recipe, places: Places, questions: int) -> dict[str, Any]:
+    """Per question: right or not, its picture and its set."""
+    student, processor = make_student(recipe)
+    take(student, places.out / "instruction" / "learnt.safetensors")
+    student.eval()
+    pictures = Pictures(
+        registry.get("encoders", recipe.encoder).load(layer=recipe.layer - recipe.blocks), places.data, student
+    )
+    asked = [
+        (group, branch)
+        for group in read_shards(places.shards, "instruction")
+        if group["split"] == "val"
+        for branch in group["branches"]
+        if (listed := _OPTIONS.search(branch["messages"][0][1])) and branch["messages"][1][1] in listed[1].split(", ")
+    ]
+    asked = asked[:: max(1, len(asked) // questions)][:questions]
+    right = [_right(student, Writer(processor.tokenizer), pictures, pair) for pair in tqdm(asked, desc="judged")]
+    return {
+        "right": right,
+        "picture": [group["images"][0]["digest"] for group, _ in asked],
+        "set": [group["dataset"] for group, _ in asked],
+    }
+
+
+@torch.no_grad()
+def _right(student: Student, writer: Writer, pictures: Pictures, pair: tuple[Any, Any]) -> int:
+    """Whether the right option has the greatest likelihood: every option is a branch of one tree."""
+    group, branch = pair
+    listed = _OPTIONS.search(branch["messages"][0][1])
+    assert listed
+    options = listed[1].split(", ")
+    asked = branch["messages"][0]
+    example = writer.example(
+        {**group, "branches": [{"messages": [asked, ["assistant", option]]} for option in options]}
+    )
+    places = torch.arange(llava.tokens_per_image(student.config.vision_config))
+    tree = Tree(example.prefix, (places,) * len(example.digests), len(places), example.branches)
+    rows = lay_out([tree])
+    with flushed_denormals(), torch.autocast("cpu", torch.bfloat16):
+        losses = student.losses(rows, shown_features(pictures(example), tree.kept))
+    lengths = [sum(b.learnt) for b in example.branches]
+    totals = [float(part.sum()) for part in losses.split(lengths)]
+    return int(options[int(np.argmin(totals))] == branch["messages"][1][1])
+
+
+def _write(rows: Mapping[str, dict[str, Any]], options: argparse.Namespace) -> None:
+    whole = rows["recipe, short"] if "recipe, short" in rows else None
+    figures = []
+    for name, row in rows.items():
+        right, pictures = np.array(row["right"], float), row["picture"]
+        score = interval("closed accuracy, val", lambda chosen, right=right: float(right[chosen].mean()), pictures)
+        figure = vars(score) | {
+            "row": name,
+            "val_loss": row["val_loss"],
+            "steps": row["steps"],
+            "tokens": row["tokens"],
+        }
+        if whole is not None and row is not whole:
+            paired = compare(
+                "difference",
+                lambda rows, said: float(said[rows].mean()),
+                right,
+                np.array(whole["right"], float),
+                pictures,
+            )
+            figure |= {"difference": vars(paired.score), "p": paired.p}
+        figures.append(figure)
+    command = "python benchmarks/native_ablation.py"
+    options.out.write_text(
+        json.dumps({"command": command, "split": "val", "rows": figures}, indent=1) + "\n", encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Stages follow each other on tiny networks: each starts from the last one's result and leaves an ordinary checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image as Pillow
+from safetensors.torch import load_file
+from tests.train import tiny_bases
+
+from consilium import registry
+from consilium.errors import DataError, UsageError
+from consilium.nn import llava
+from consilium.nn.feature_store import Stored
+from consilium.train import stages
+from consilium.train.plan import read_recipe
+from consilium.train.warmstart import choices
+
+RECIPE = """
+name = "tiny"
+vision = "{vision}"
+language = "{language}"
+encoder = "tiny"
+layer = 2
+rank = 4
+precision = "float32"
+seed = 1
+mixture = "none.toml"
+
+[stages.warmstart]
+mix = {{ talk = 1.0 }}
+epochs = 3
+batch = 8
+shown = 3
+
+[stages.alignment]
+after = "warmstart"
+mix = {{ talk = 0.5 }}
+rate = 1e-3
+tokens = 400
+shown = 3
+
+[stages.instruction]
+after = "alignment"
+mix = {{ talk = 1.0 }}
+up = {{ rare = 2 }}
+learns = ["projector", "lora"]
+rate = 5e-3
+tokens = 400
+shown = 3
+epochs = 2
+"""
+
+
+class KnownPictures:
+    """Stands for the encoder: it has seen every picture of the tiny shards."""
+
+    def load(self, layer: int = 9) -> KnownPictures:
+        return self
+
+    def recall(self, digest: str) -> Stored:
+        tokens = tiny_bases.tokens_of(digest).numpy()
+        pooled = torch.cat([torch.from_numpy(tokens[0]), torch.from_numpy(tokens[1:]).mean(0)]).numpy()
+        return Stored(pooled, tokens[1:].reshape(2, 2, -1))
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> stages.Places:
+    monkeypatch.setattr(registry, "get", lambda kind, name: KnownPictures())
+    made = tiny_bases.groups()
+    tiny_bases.write_shards(tmp_path / "shards", "talk", made)
+    (tmp_path / "data" / "tiny").mkdir(parents=True)
+    for group in made:
+        Pillow.new("L", (20, 20), 128).save(tmp_path / "data" / group["images"][0]["path"])
+    return stages.Places(tmp_path / "shards", tmp_path / "data", tmp_path / "out")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    vision, language = tiny_bases.write_bases(tmp_path / "bases")
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE.format(vision=vision, language=language), encoding="utf-8")
+    return path
+
+
+def test_the_whole_chain_learns_and_leaves_a_checkpoint(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config)
+    facts = {stage.name: stages.run_stage(recipe, stage, places, how=("cpu", "")) for stage in recipe.chain()}
+    assert facts["warmstart"]["val_right"] == 1.0  # the tiny pictures tell their diagnosis plainly
+    assert facts["instruction"]["val_loss"] < facts["alignment"]["val_loss"]
+    page = (places.out / "instruction" / "samples.html").read_text(encoding="utf-8")
+    assert "What is it?" in page and page.count("<tr") > 3 and (places.out / "instruction" / "curves.png").is_file()
+    folder = stages.write_checkpoint(recipe, recipe.stage("instruction"), places)
+    model, _ = llava.load(folder)
+    student, _ = stages.make_student(recipe)
+    stages.take(student, places.out / "instruction" / stages.LEARNT)
+    path = "layers.0.self_attn.q_proj"
+    a, b = student.lora()[f"model.language_model.{path}"]
+    base = student.language.get_submodule(f"base_model.model.{path}").base_layer.weight
+    merged = model.model.language_model.get_submodule(path).weight
+    torch.testing.assert_close(merged, base + 2.0 * b @ a, rtol=2e-2, atol=2e-2)
+    assert not torch.allclose(merged, base, rtol=2e-2, atol=2e-2)
+
+
+def test_a_stage_starts_from_the_result_before_it(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config)
+    with pytest.raises(UsageError, match="run that stage first"):
+        stages.run_stage(recipe, recipe.stage("alignment"), places)
+    stages.run_stage(recipe, recipe.stage("warmstart"), places)
+    warm = load_file(places.out / "warmstart" / stages.LEARNT)
+    assert not any("lora" in name for name in warm)  # untrained LoRA adds nothing and is left out
+    student, _ = stages.make_student(recipe)
+    stages.take(student, places.out / "warmstart" / stages.LEARNT)
+    assert torch.equal(student.learnt()["projector.linear_1.weight"], warm["projector.linear_1.weight"])
+
+
+def test_adapted_blocks_of_the_encoder_are_learnt_and_merged(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config, ["blocks=1", "stages.warmstart.blocks_rate=0.01"])
+    stages.run_stage(recipe, recipe.stage("warmstart"), places)
+    folder = stages.write_checkpoint(recipe, recipe.stage("warmstart"), places)
+    plain, _ = llava.build(recipe.vision, recipe.language, 2)
+    adapted, _ = llava.load(folder)
+    before, after = plain.model.vision_tower.state_dict(), adapted.model.vision_tower.state_dict()
+    moved = {name for name in before if not torch.allclose(before[name], after[name], atol=1e-2, rtol=1e-2)}
+    assert moved and all(".layers.1." in name for name in moved)
+
+
+def test_mix_and_up_sampling_say_how_often_a_group_comes(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config)
+    whole = [g["id"] for g in stages._groups(recipe.stage("instruction"), places.shards) if g["split"] == "train"]
+    rare = {g["id"] for g in tiny_bases.groups() if g["dataset"] == "rare"}
+    assert all(whole.count(i) == (2 if i in rare else 1) for i in set(whole))
+    half = [g["id"] for g in stages._groups(recipe.stage("alignment"), places.shards) if g["split"] == "train"]
+    assert 0 < len(half) < len(set(whole)) and len(set(half)) == len(half)
+    only = replace(recipe.stage("instruction"), only=("rare",))
+    assert {g["dataset"] for g in stages._groups(only, places.shards)} == {"rare"}
+
+
+def test_blind_trains_on_the_questions_alone(config: Path, places: stages.Places) -> None:
+    changes = ["stages.instruction.blind=true", 'stages.instruction.after=""']
+    recipe = read_recipe(config, changes)
+    places.data.rename(places.data.with_name("gone"))
+    facts = stages.run_stage(recipe, recipe.stage("instruction"), places)
+    assert facts["val_loss"] > 0.2  # without the picture the diagnosis is a guess
+
+
+def test_a_changed_shard_stops_the_stage(config: Path, places: stages.Places) -> None:
+    shard = places.shards / "talk" / "shard-00000.jsonl"
+    shard.write_text(shard.read_text(encoding="utf-8").replace("glioma", "glioms", 1), encoding="utf-8")
+    recipe = read_recipe(config)
+    with pytest.raises(DataError, match=r"shard-00000\.jsonl"):
+        stages.run_stage(recipe, recipe.stage("warmstart"), places)
+
+
+def test_choices_are_closed_questions_whose_options_are_seen() -> None:
+    made = tiny_bases.group(1, "glioma")
+    made["branches"].append(
+        {"messages": [["user", "Q\nOptions: yes, no. Answer with one option only."], ["assistant", "yes"]]}
+    )
+    (choice,) = choices([made])
+    assert choice.options == ("glioma", "notumor") and choice.right == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("stages.instruction.speed=3", "no setting speed"),
+        ('stages.instruction.learns=["eyes"]', "no setting eyes"),
+        ("stages.instruction.mix={}", "does not say what it learns from"),
+        ("depth=3", "is no recipe"),
+        ("rank", "KEY=VALUE"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_what_there_is(config: Path, change: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        read_recipe(config, [change])
+
+
+def test_an_unknown_stage_is_refused(config: Path) -> None:
+    with pytest.raises(UsageError, match="warmstart, alignment, instruction"):
+        read_recipe(config).stage("fine-tuning")
+
+
+def test_facts_are_kept_beside_the_result(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config)
+    facts = stages.run_stage(recipe, recipe.stage("warmstart"), places)
+    assert json.loads((places.out / "warmstart" / "facts.json").read_text(encoding="utf-8")) == facts
