@@ -148,7 +148,7 @@ def _right(student: Student, writer: Writer, pictures: Pictures, pair: tuple[Any
 
 
 def _write(rows: Mapping[str, dict[str, Any]], options: argparse.Namespace) -> None:
-    whole = rows["recipe, short"] if "recipe, short" in rows else None
+    whole = rows.get("recipe, short")
     figures = []
     for name, row in rows.items():
         right, pictures = np.array(row["right"], float), row["picture"]

@@ -120,6 +120,63 @@ def _retrieval(report: Mapping[str, Any], command: str) -> Iterator[Row]:
         yield Row(f"{score['metric']}, {report['n']:,} cases", score, command)
 
 
+def _native_vqa(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    name = _under_study(report)
+    for key, words in {"closed_accuracy": "closed accuracy", "open_token_f1": "open token-F1"}.items():
+        yield Row(f"{name}, {report['split']}: {words}", report["image_disjoint"][name][key], command)
+        gap = report[f"{name}_minus"].get("question_only", {}).get(key)
+        if gap:
+            yield Row(f"{name} less a model that never sees the picture: {words} ({_p(gap['p_holm'])})", gap, command)
+    if "official_test_leaky" in report:
+        leaky = report["official_test_leaky"]
+        words = f"{name}, VQA-RAD official test, leaky ({leaky['learnt_questions']} of its questions were learnt)"
+        yield Row(f"{words}: closed accuracy", leaky[name]["closed_accuracy"], command)
+
+
+def _native_diagnosis(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    name = _under_study(report)
+    yield Row(f"{name} alone, mean of sets: macro-F1", report["figures"]["mean of sets"][name]["macro_f1"], command)
+    for part, gaps in report[f"{name}_minus"].items():
+        gap = gaps["light_specialist"]
+        yield Row(f"{name} alone less the light specialist, {part}: macro-F1 ({_p(gap['p'])})", gap, command)
+
+
+def _native_guided(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    name = _under_study(report)
+    for title, score in report["bars"].items():
+        theirs = report["published"].get(title)
+        beside = f"MedDr 40B: {theirs['value']}" if theirs else _p(score["p"])
+        yield Row(f"{name}, {title} ({beside})", score, command)
+
+
+def _native_speed(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    words = {
+        "score_of_4_options": "4 options rated on a new picture",
+        "second_question_64_tokens": "64 tokens on a second question of the same case",
+    }
+    for task, what in words.items():
+        yield Row(
+            f"{what}, times as fast as the transformers pipeline [least, most]", report["tasks"][task]["bar"], command
+        )
+    yield Row(
+        "the council with the native generalist, peak memory, GB, median [least, most]", report["peak_gb"], command
+    )
+
+
+def _native_train_speed(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    yield Row("training, times the tokens/s of the plain transformers Trainer [least, most]", report["bar"], command)
+
+
+def _under_study(report: Mapping[str, Any]) -> str:
+    """The name of the checkpoint that the others are compared with."""
+    return next(key for key in report if key.endswith("_minus")).removesuffix("_minus")
+
+
+def _p(value: float | None) -> str:
+    """As it is written in a text."""
+    return "no p" if value is None else f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
+
+
 def _number(value: float | None) -> str:
     """Three decimals below ten, one above; "-" where it could not be measured."""
     if value is None or math.isnan(value):
@@ -134,6 +191,11 @@ READERS = {
     "install": _install,
     "latency": _latency,
     "retrieval": _retrieval,
+    "native_vqa": _native_vqa,
+    "native_diagnosis": _native_diagnosis,
+    "native_guided": _native_guided,
+    "native_speed": _native_speed,
+    "native_train_speed": _native_train_speed,
 }
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ class Generalist(Protocol):
     """Writes, and rates given answers.
 
     `generate` returns greedy text of at most `max_tokens` tokens. `score` returns one number per option: the log-likelihood
-    of that option's text, summed over its tokens, as the assistant's next words; CannotScoreError where a back-end has none.
+    of that option's text as the assistant's next words, summed over its tokens unless the member states its own rule;
+    comparable within one call only. CannotScoreError where a back-end has none.
     `sees_images` says whether image parts of a message are looked at or must not be sent.
     """
 

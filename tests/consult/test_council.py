@@ -93,10 +93,20 @@ def test_a_case_is_never_its_own_precedent(panel: Panel) -> None:
 
 
 def test_what_cannot_be_asked(panel: Panel) -> None:
-    with pytest.raises(UsageError, match="--modality"):
-        consult(case(modality=None), panel)
     with pytest.raises(UnknownMemberError, match="panel_vote"):
         consult(case(), panel, "guess")
+
+
+@pytest.mark.parametrize("policy", [None, *sorted(set(policies.names()) - {"solo"})])
+def test_specialists_and_precedents_demand_a_known_modality(panel: Panel, policy: str | None) -> None:
+    with pytest.raises(UsageError, match="--modality"):
+        consult(case(modality=None), panel, *filter(None, [policy]))
+
+
+def test_a_generalist_alone_answers_a_picture_of_unknown_modality(panel: Panel) -> None:
+    held = consult(case(modality=None), panel, "solo")
+    assert held.answer.choice in held.case.options and not held.opinions
+    assert held.case.studies[0].modality is None and "Image: chest medical." in held.exchange[-2].text
 
 
 def test_a_case_names_nobody_and_changes_with_its_content() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.generalists import tiny
+from tests.generalists import tiny, tiny_native
 from tests.generalists.server import says, serve
 
 from consilium import registry, weights
@@ -45,6 +45,8 @@ def generalist(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             yield member.load(base_url=endpoint.base_url, model="m")
     elif request.param == "hf":
         yield member.load(model=tiny.write_llava(tmp_path_factory.mktemp("llava")), device="cpu")
+    elif request.param == "native":
+        yield member.load(folder=tiny_native.write(tmp_path_factory.mktemp("native")).checkpoint, device="cpu")
     elif request.param == "smollm2" and not weights.status("smollm2-135m-instruct").present and settings().offline:
         pytest.skip("needs the SmolLM2 weights, absent here, and CONSILIUM_OFFLINE is set")
     else:

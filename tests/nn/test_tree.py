@@ -40,7 +40,12 @@ def test_branches_do_not_see_each_other_and_nobody_sees_padding() -> None:
 def test_a_branch_is_computed_as_if_it_stood_alone() -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
     )
     config._attn_implementation = "eager"
     model = LlamaModel(config).eval()

@@ -55,7 +55,9 @@ def test_a_second_turn_is_asked_and_learnt_in_the_same_branch(processor) -> None
     made["branches"][0]["messages"] += [["user", "It said glioma."], ["assistant", "yes"]]
     branch = Writer(processor.tokenizer).example(made).branches[0]
     text = processor.tokenizer.decode(branch.ids)
-    assert text.endswith("glioma<|im_end|>\n<|im_start|>user\nIt said glioma.<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>")
+    assert text.endswith(
+        "glioma<|im_end|>\n<|im_start|>user\nIt said glioma.<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>"
+    )
     learnt = processor.tokenizer.decode([i for i, told in zip(branch.ids, branch.learnt, strict=True) if told])
     assert learnt == "glioma<|im_end|>yes<|im_end|>"
 

@@ -66,7 +66,9 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     core.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(WORDS, trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet))
+    core.train_from_iterator(
+        WORDS, trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet)
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         bos_token="<|im_start|>",
@@ -90,7 +92,11 @@ def group(number: int, answer: str, split: str = "train") -> dict[str, Any]:
         "system": "You are a physician who leads a council.",
         "branches": [
             {"kind": "diagnosis", "synthetic": False, "messages": [["user", asked], ["assistant", answer]]},
-            {"kind": "vqa", "synthetic": False, "messages": [["user", "Image: medical.\nQuestion: yes?"], ["assistant", "no"]]},
+            {
+                "kind": "vqa",
+                "synthetic": False,
+                "messages": [["user", "Image: medical.\nQuestion: yes?"], ["assistant", "no"]],
+            },
         ],
     }
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import consilium
-from consilium.cli import ask, index, inspect, members, specialist, weights
+from consilium.cli import ask, explain, export, index, inspect, members, specialist, train, weights
 from consilium.errors import ConsiliumError
 
 app = typer.Typer(
@@ -23,8 +23,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask.ask)
+app.command("explain")(explain.explain)
+app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 app.command("members")(members.members)
+app.command("train")(train.train)
 app.add_typer(specialist.app, name="specialist")
 app.add_typer(index.app, name="index")
 app.add_typer(weights.app, name="weights")

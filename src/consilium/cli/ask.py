@@ -64,6 +64,8 @@ def ask(
         index=None if index == "none" else index,
         generalist_options=_generalist_options(generalist, model, base_url, allow_remote),
     )
+    # A page shows where the generalist looked, if it can say so; that costs a pass backwards.
+    panel.explains = out is not None and hasattr(panel.generalist, "explain")
     for number, held in enumerate(consult_many(cases, panel, policy, chosen), 1):
         held = replace(held, timings_s={"reading": read_s, **held.timings_s})
         folder = _folder(out, number, len(cases))

@@ -33,7 +33,9 @@ def train(
         list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe, e.g. stages.guided.epochs=0.5.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    track: Annotated[str, typer.Option(help="Also log to trackio or mlflow, if installed. Nothing leaves this machine.")] = "",
+    track: Annotated[
+        str, typer.Option(help="Also log to trackio or mlflow, if installed. Nothing leaves this machine.")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the facts of each stage as JSON.")] = False,
 ) -> None:
     """Train the native generalist (or your own) in stages. Killed at any moment, the same command goes on bit for bit.
@@ -92,7 +94,9 @@ def _run(recipe: Recipe, name: str, places: Places, how: tuple[str, str, bool]) 
     if quiet:
         emit(facts)
         return
-    shown = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items())
+    shown = ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()
+    )
     typer.echo(f"{name}: {shown}\n  {places.out / name}")
 
 
@@ -119,7 +123,9 @@ def _told(name: str, quiet: bool) -> Iterator[Told]:
         TextColumn("{task.fields[state]}"),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, speed_estimate_period=120) as bar:
+    with Progress(
+        *columns, console=console, disable=quiet or not console.is_terminal, speed_estimate_period=120
+    ) as bar:
         task = bar.add_task(name, total=None, state="")
         seen = {"loss": 0.0, "rate": 0.0}
 

@@ -38,7 +38,6 @@ def _facts(status: Status) -> dict[str, str]:
     from consilium import weights
 
     card = weights.describe(status.name)
-    source = card.wheel
     here = f"{status.folder} ({status.bytes / 1e6:.0f} MB, from {status.origin})" if status.present else "no"
     state = {True: "sizes as recorded (`weights verify` compares checksums)", False: "changed: fetch again", None: "-"}
     return {
@@ -48,9 +47,7 @@ def _facts(status: Status) -> dict[str, str]:
         "intact": state[status.intact],
         "licence": card.licence,
         "upstream": card.upstream,
-        "source": f"{source.requirement}, sha256 {source.sha256}"
-        if source
-        else (card.hub.repository if card.hub else "-"),
+        "source": card.source,
     }
 
 

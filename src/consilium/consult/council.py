@@ -12,7 +12,7 @@ from consilium.consult import policies
 from consilium.consult.panel import Panel
 from consilium.consult.parse import normalise
 from consilium.consult.prompt import Profile
-from consilium.consult.route import demand_modality, identify
+from consilium.consult.route import identify
 from consilium.consult.table import Table
 from consilium.errors import UsageError
 from consilium.imaging.picture import views
@@ -34,14 +34,14 @@ def case_of(studies: Sequence[Study], question: str, options: Sequence[str] = ()
 def consult(case: Case, panel: Panel, policy: str = DEFAULT_POLICY, profile: Profile = "measured") -> Consultation:
     """Holds the consultation on `case` and signs it with who spoke and for how long.
 
-    Raises UsageError where a study's modality is unknown or the options cannot be told apart, UnknownMemberError for an
-    unknown policy, and what a broken member raises. A member that cannot judge abstains within the Consultation.
+    Raises UsageError where the options cannot be told apart or the policy asks specialists or an index about a study of
+    unknown modality, UnknownMemberError for an unknown policy, and what a broken member raises. A member that cannot judge
+    abstains within the Consultation.
     """
     start = time.perf_counter()
     decide = policies.get(policy)
     _check_options(case.options)
     case = identify(case, panel.router)
-    demand_modality(case)
     table = Table(case, panel, profile)
     answer = decide(table)
     opinions, precedents = table.heard()

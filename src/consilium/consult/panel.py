@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ class Panel:
     """Members by role. Built by `assemble`; tests and callers may give members of their own instead.
 
     specialists  cards of all who may be asked, with how to load each; the router decides who sees a case
+    explains     whether the generalist also shows where it looked (`explain`), which costs a pass backwards
     """
 
     encoder: Encoder
@@ -33,6 +36,7 @@ class Panel:
     retriever: Retriever | None = None
     router: Specialist | None = None
     generalist_options: dict[str, Any] = field(default_factory=dict)
+    explains: bool = False
     _members: dict[str, Member] = field(default_factory=dict)
     _loaded: dict[str, Any] = field(default_factory=dict)
 
@@ -43,15 +47,22 @@ class Panel:
 
     @property
     def generalist(self) -> Generalist:
+        """Loaded when first asked; one whose load takes an `encoder` sees through the shared one."""
         if "" not in self._loaded:
             member = registry.get("generalists", self.generalist_name)
-            self._loaded[""] = member.load(**self.generalist_options)
+            shared = {"encoder": self.encoder} if _takes(member, "encoder") else {}
+            self._loaded[""] = member.load(**shared | self.generalist_options)
         return self._loaded[""]
 
     def seat(self, name: str, specialist: Specialist) -> None:
         """Adds a specialist that is already loaded."""
         self.specialists[name] = specialist.card
         self._loaded[name] = specialist
+
+
+def _takes(member: Member, option: str) -> bool:
+    """Whether a built-in or foreign member's load has this option by name."""
+    return option in inspect.signature(importlib.import_module(member.module).load).parameters
 
 
 def assemble(
@@ -79,7 +90,7 @@ def assemble(
         open_index(index, shared) if index else None,
         router.load(encoder=shared) if router else None,
         generalist_options or {},
-        chosen,
+        _members=chosen,
     )
 
 

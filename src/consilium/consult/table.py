@@ -11,12 +11,12 @@ from dataclasses import replace
 from consilium.consult import parse
 from consilium.consult.panel import Panel
 from consilium.consult.prompt import Evidence, Profile, compose
-from consilium.consult.route import alike, refusal
+from consilium.consult.route import alike, demand_modality, refusal
 from consilium.consult.vote import tally, votes
 from consilium.errors import CannotScoreError
 from consilium.imaging.picture import views
 from consilium.protocols import Card
-from consilium.types import Answer, Case, Completion, Image, Message, Opinion, Precedent
+from consilium.types import Answer, Case, Code, Completion, Finding, Image, Message, Opinion, Precedent
 
 PRECEDENTS = 5
 
@@ -42,15 +42,23 @@ class Table:
         self.timings_s[what] = self.timings_s.get(what, 0.0) + time.perf_counter() - start
 
     def opinions(self) -> tuple[Opinion, ...]:
-        """What every specialist says, those whose card refuses the case as abstentions with that reason."""
+        """What every specialist says, those whose card refuses the case as abstentions with that reason.
+
+        UsageError where a study's modality is unknown: who may see it cannot be said.
+        """
         if self._opinions is None:
+            demand_modality(self.case)
             self._encode()
             self._opinions = tuple(self._opinion(name, card) for name, card in self.panel.specialists.items())
         return self._opinions
 
     def precedents(self) -> tuple[Precedent, ...]:
-        """The known cases most like the first view, never the picture itself; () without an index or a picture."""
+        """The known cases most like the first view, never the picture itself; () without an index or a picture.
+
+        UsageError where a study's modality is unknown: cases are compared with those of their kind alone.
+        """
         if self._precedents is None:
+            demand_modality(self.case)
             self._precedents = self._search()
         return self._precedents
 
@@ -140,7 +148,11 @@ class Table:
 
     def answer(self, messages: Sequence[Message]) -> Answer:
         """The generalist's answer to a closed question by option likelihood where it has them, else by its words; to an
-        open question by its words."""
+        open question by its words. Its findings are where it looked, if the panel is to explain."""
+        answer = self._answered(messages)
+        return replace(answer, findings=self._looked_at(messages, answer))
+
+    def _answered(self, messages: Sequence[Message]) -> Answer:
         if not self.case.options:
             return Answer(self.ask(messages).text.strip(), citations=self._citations())
         if self.profile == "published":
@@ -150,6 +162,21 @@ class Table:
         except CannotScoreError as reason:
             self.notes.append(f"{reason} The option was read from its words.")
             return self._by_words(messages)
+
+    def _looked_at(self, messages: Sequence[Message], answer: Answer) -> tuple[Finding, ...]:
+        """What raised the answer's probability in each picture, as findings with a region."""
+        if not self.panel.explains or not answer.text or not self._views():
+            return ()
+        generalist = self.panel.generalist
+        explain = getattr(generalist, "explain", None)
+        if explain is None:
+            self.notes.append(f"generalist {generalist.card.name} cannot show where it looked")
+            return ()
+        rivals = [option for option in answer.probabilities if option != answer.choice]
+        with self.timed("relevance"):
+            regions = explain(messages, answer.text, rivals)
+        said, probability = Code.local(answer.text), answer.probabilities.get(answer.choice or "")
+        return tuple(Finding(said, probability, region=region, source=generalist.card.name) for region in regions)
 
     def _by_likelihood(self, messages: Sequence[Message]) -> Answer:
         generalist, options = self.panel.generalist, self.case.options

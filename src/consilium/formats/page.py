@@ -15,7 +15,7 @@ import numpy as np
 from consilium.formats import wording
 from consilium.imaging.picture import overlay, png_bytes, resize, views
 from consilium.imaging.window import to_display
-from consilium.types import Answer, Array, Case, Consultation, Finding, Image, Message, Opinion, Region, Study, Volume
+from consilium.types import Answer, Array, Case, Consultation, Finding, Image, Message, Region, Study, Volume
 
 PICTURE_SIDE, OVERLAY_SIDE, THUMBNAIL_SIDE = 512, 384, 96
 MOST_PICTURES = 12
@@ -47,12 +47,14 @@ def _content(consultation: Consultation) -> dict[str, Any]:
         "case": case,
         "answer": answer,
         "answer_bars": [_Bar(o, _width(p), wording.percent(p), o == answer.choice) for o, p in _ranked(answer)],
-        "answer_findings": _bars(answer.findings),
+        # What was answered stands above; where it was seen is drawn below.
+        "answer_findings": _bars([f for f in answer.findings if f.concept.meaning not in {answer.choice, answer.text}]),
+        "answer_marked": _marked(case, answer.findings),
         "disclaimer": wording.DISCLAIMER,
         "examined": examined,
         "lead": next((study.pictures[0] for study in examined if study.pictures), None),
         "speaking": [
-            (opinion, _bars(opinion.findings), _marked(case, opinion))
+            (opinion, _bars(opinion.findings), _marked(case, opinion.findings))
             for opinion in opinions
             if opinion.abstained is None
         ],
@@ -131,10 +133,10 @@ def _uri(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _marked(case: Case, opinion: Opinion) -> list[tuple[Finding, _Picture | None]]:
+def _marked(case: Case, findings: Sequence[Finding]) -> list[tuple[Finding, _Picture | None]]:
     """Each finding with a region, drawn over its picture; None for the picture where the case does not hold it."""
     marked = []
-    for finding in opinion.findings:
+    for finding in findings:
         if finding.region is not None:
             image = _image(case, finding.region.image_uid)
             drawn = overlay(_shown(image, OVERLAY_SIDE), finding.region) if image else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consilium.errors import MemberError, UsageError
+from consilium.nn.prompt_tokens import refuse_control_tokens
 from consilium.protocols import Card
 from consilium.types import Completion, Image, Message
 
@@ -77,23 +78,13 @@ class HuggingFace:
         return self.processor.tokenizer if self.sees_images else self.processor
 
     def _inputs(self, messages: Sequence[Message]) -> Inputs:
-        self._refuse_control_tokens(messages)
+        refuse_control_tokens(self._tokenizer, messages)
         encoded = self._templated(messages) if self.processor.chat_template else self._plain(messages)
         device, dtype = self.model.device, self.model.dtype
         return {
             name: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
             for name, tensor in encoded.items()
         }
-
-    def _refuse_control_tokens(self, messages: Sequence[Message]) -> None:
-        """A report that spells the end of a turn, or a picture, would be read as one."""
-        control = {token.content for token in self._tokenizer.added_tokens_decoder.values() if token.special}
-        text = "\n".join(message.text for message in messages)
-        found = sorted(token for token in control if token in text)
-        if found:
-            raise UsageError(
-                f"the text holds {', '.join(found)}, which this checkpoint obeys. Take it out of the text."
-            )
 
     def _templated(self, messages: Sequence[Message]) -> Any:
         return self.processor.apply_chat_template(

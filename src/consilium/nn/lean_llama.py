@@ -1,11 +1,12 @@
 """A Llama read without the library around it: fused matrices, one preallocated cache, rotary tables made once.
 
 The arithmetic is transformers' own, operation by operation, so that the same tokens come out; what is left out is what a
-single token spends most of its time on in Python. The weights are shared with the transformers model, not copied.
+single token spends much of its time on: Python, and weights that are laid out anew for every product.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import functional as f
 
 from consilium.errors import MemberError
 from consilium.nn.int8 import Int8Linear
+from consilium.nn.packed import PackedLinear, can_pack
 
 KNOWN = ("llama", "qwen2")
 _GROW = 512
@@ -41,7 +43,7 @@ class Cache:
         self.store[:, :, :tokens] = other.store[:, :, :tokens]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Layer:
     norm: torch.Tensor
     qkv: torch.nn.Module
@@ -55,32 +57,28 @@ class _Layer:
 class LeanLlama:
     """The text network of a checkpoint. Reads embedded tokens in any number at once; holds no state but its tables.
 
+    language, head   a LlamaModel of transformers and its output layer. Their weights are shared, or copied where a CPU reads
+                     them faster in another layout (`nn.packed`).
+    eight_bits       the matrices in 8 bits (`nn.int8`).
     width, context   size of a token's embedding, and how many tokens a prompt and its reply may have.
     """
 
-    def __init__(self, language: Any, head: torch.nn.Linear) -> None:
+    def __init__(self, language: Any, head: torch.nn.Linear, eight_bits: bool = False) -> None:
         config = language.config
         if config.model_type not in KNOWN:
             raise MemberError(f"the language model is a {config.model_type}; this engine reads {', '.join(KNOWN)}.")
         self.width, self.context = int(config.hidden_size), int(config.max_position_embeddings)
         self.embed: Any = language.embed_tokens
-        self.head: torch.nn.Module = head
+        how = _int8 if eight_bits else PackedLinear if can_pack(head.weight) else _as_it_is
+        # Many rows at once, as options give, go through the embedding, which is there anyway.
+        self.head: torch.nn.Module = Int8Linear(head, many=head) if eight_bits else how(head)
         attention = language.layers[0].self_attn
         self._heads, self._key_heads = config.num_attention_heads, config.num_key_value_heads
         self._head_width, self._scale = attention.head_dim, attention.scaling
         self._eps, self._norm = config.rms_norm_eps, language.norm.weight
         self._rotary = language.rotary_emb
         self._tables = self._rotate(_GROW)
-        self._layers = [_fused(layer) for layer in language.layers]
-
-    def quantise(self) -> None:
-        """Puts the matrices into 8 bits (`nn.int8`): half the memory traffic of a token. The transformers model that this one
-        was made of then shares nothing but the embedding with it."""
-        for layer in self._layers:
-            for name in ("qkv", "out", "gate_up", "down"):
-                setattr(layer, name, Int8Linear(getattr(layer, name)))
-        # Many rows at once, as options give, go through the embedding, which is there anyway.
-        self.head = Int8Linear(self.head, many=self.head)
+        self._layers = [_fused(layer, how) for layer in language.layers]
 
     @property
     def device(self) -> torch.device:
@@ -158,27 +156,36 @@ def _half_turned(x: torch.Tensor) -> torch.Tensor:
     return torch.cat((-second, first), -1)
 
 
-def _fused(layer: Any) -> _Layer:
+def _fused(layer: Any, how: Callable[[torch.nn.Linear], torch.nn.Module]) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
+    share = how is _as_it_is
     return _Layer(
         norm=layer.input_layernorm.weight,
-        qkv=_stacked(attention.q_proj, attention.k_proj, attention.v_proj),
-        out=attention.o_proj,
+        qkv=how(_stacked((attention.q_proj, attention.k_proj, attention.v_proj), share)),
+        out=how(attention.o_proj),
         norm_after=layer.post_attention_layernorm.weight,
-        gate_up=_stacked(mlp.gate_proj, mlp.up_proj),
+        gate_up=how(_stacked((mlp.gate_proj, mlp.up_proj), share)),
         act=mlp.act_fn,
-        down=mlp.down_proj,
+        down=how(mlp.down_proj),
     )
 
 
-def _stacked(*parts: Any) -> torch.nn.Linear:
-    """One linear layer that computes them side by side; their own weights become views of it, so memory stays the same."""
+def _stacked(parts: Sequence[Any], share: bool) -> torch.nn.Linear:
+    """One linear layer that computes them side by side. `share`: their own weights become views of its."""
     biased = parts[0].bias is not None
     rows = [part.out_features for part in parts]
     whole = torch.nn.Linear(parts[0].in_features, sum(rows), bias=biased, device="meta")
     for name in ("weight", "bias") if biased else ("weight",):
         joined = torch.cat([getattr(part, name).data for part in parts])
         setattr(whole, name, torch.nn.Parameter(joined, requires_grad=False))
-        for part, view in zip(parts, joined.split(rows), strict=True):
+        for part, view in zip(parts, joined.split(rows), strict=True) if share else ():
             getattr(part, name).data = view
     return whole
+
+
+def _as_it_is(linear: torch.nn.Linear) -> torch.nn.Module:
+    return linear
+
+
+def _int8(linear: torch.nn.Linear) -> torch.nn.Module:
+    return Int8Linear(linear)

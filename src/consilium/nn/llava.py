@@ -59,10 +59,12 @@ def build(
     tower.encoder.layers = keep_layers(tower.encoder.layers, layer)
     vision_config = tower.config
     vision_config.num_hidden_layers = layer
+    for part in (vision_config, language.config):
+        part._name_or_path = ""  # a folder of this machine, which is nobody else's business
     config = LlavaConfig(
         vision_config=vision_config,
         text_config=language.config,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_token_index=tokenizer.get_vocab()[IMAGE_TOKEN],
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
         image_seq_length=tokens_per_image(vision_config),

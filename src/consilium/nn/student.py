@@ -17,15 +17,19 @@ LORA_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 class Student(nn.Module):
     """A LLaVA's projector, language model and head over given visual features; the vision tower stays outside.
 
-    model  a LlavaForConditionalGeneration. blocks > 0 takes that many of the last blocks of its vision tower along, to be
-           adapted: then features are those of the block before them. rank > 0 adds LoRA (Hu et al., arXiv 2106.09685) of that rank, by peft, to every matrix of the
-           language model; its other weights are frozen and kept in `frozen` precision.
+    model  a LlavaForConditionalGeneration.
+    rank   > 0 adds LoRA (Hu et al., arXiv 2106.09685) of that rank, by peft, to every matrix of the language model; its other
+           weights are frozen and kept in `frozen` precision.
+    blocks > 0 takes that many of the last blocks of its vision tower along, to be adapted: then features are those of the
+           block before them.
     """
 
     def __init__(self, model: Any, rank: int = 0, frozen: torch.dtype = torch.float32, blocks: int = 0) -> None:
         super().__init__()
         language, projector = model.model.language_model, model.model.multi_modal_projector
-        language.set_attn_implementation("eager")  # short rows with a tree's mask: faster than the fused kernels on a CPU
+        language.set_attn_implementation(
+            "eager"
+        )  # short rows with a tree's mask: faster than the fused kernels on a CPU
         language.requires_grad_(False).to(frozen)
         self.config = model.config
         self.rank = rank
@@ -65,7 +69,9 @@ class Student(nn.Module):
             use_cache=False,
         ).last_hidden_state
         told = hidden.flatten(0, 1)[rows.learnt]
-        return functional.cross_entropy(functional.linear(told, self.vocabulary).float(), rows.targets, reduction="none")
+        return functional.cross_entropy(
+            functional.linear(told, self.vocabulary).float(), rows.targets, reduction="none"
+        )
 
     @torch.no_grad()
     def reply(self, rows: Rows, features: Tensor, most: int, stop: int) -> list[int]:
@@ -73,7 +79,11 @@ class Student(nn.Module):
         embedded = self.embed(rows.ids)
         if len(features):
             embedded = embedded.masked_scatter(rows.visual[..., None], self.projector(features).to(embedded.dtype))
-        inputs = {"inputs_embeds": embedded, "position_ids": rows.positions, "attention_mask": rows.mask(embedded.dtype)}
+        inputs = {
+            "inputs_embeds": embedded,
+            "position_ids": rows.positions,
+            "attention_mask": rows.mask(embedded.dtype),
+        }
         said: list[int] = []
         cache = None
         while len(said) < most:
@@ -84,7 +94,10 @@ class Student(nn.Module):
                 break
             said.append(best)
             place = rows.positions[:, -1:] + len(said)
-            inputs = {"inputs_embeds": self.embed(torch.tensor([[best]], device=rows.ids.device)), "position_ids": place}
+            inputs = {
+                "inputs_embeds": self.embed(torch.tensor([[best]], device=rows.ids.device)),
+                "position_ids": place,
+            }
         return said
 
     def learns(self, projector: bool, lora: bool) -> list[nn.Parameter]:

@@ -63,7 +63,9 @@ class Rows:
         seen &= torch.ones(seen.shape[1:], dtype=torch.bool, device=seen.device).tril()
         # A padded place attends to itself: a row without any would be 0/0.
         seen |= torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device)
-        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[
+            :, None
+        ]
 
     def to(self, device: torch.device | str) -> Rows:
         return Rows(**{name: tensor.to(device) for name, tensor in vars(self).items()})

@@ -53,8 +53,10 @@ def write_samples(samples: Sequence[Sample], facts: Mapping[str, Any], curves: P
     rows = "\n".join(_row(sample) for sample in samples)
     listed = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items())
     out.write_text(
-        f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Stage {html.escape(str(facts.get("stage", "")))}</title>
-<style>body{{font:15px/1.45 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}}table{{border-collapse:collapse}}
+        f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<title>Stage {html.escape(str(facts.get("stage", "")))}</title>
+<style>body{{font:15px/1.45 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}}
+table{{border-collapse:collapse}}
 td,th{{border-top:1px solid #ccc;padding:.4rem .7rem;vertical-align:top;text-align:left;white-space:pre-wrap}}
 img{{max-width:9rem}}img.wide{{max-width:100%}}dl{{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}}
 dd{{margin:0}}.same{{background:#e9f5ec}}</style>

@@ -92,8 +92,8 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
     )
     if accelerator.distributed_type.value in {"FSDP", "DEEPSPEED", "MEGATRON_LM"}:
         raise UsageError(
-            f"{accelerator.distributed_type.value} cuts the weights into pieces, which the checkpoints here do not hold. Start with "
-            "plain data parallelism (accelerate launch --multi_gpu): the frozen model has to fit on each device."
+            f"{accelerator.distributed_type.value} cuts the weights into pieces, which the checkpoints here do not hold. "
+            "Start with plain data parallelism (accelerate launch --multi_gpu): the frozen model has to fit on each device."
         )
     if plan.track:
         accelerator.init_trackers("consilium")
@@ -119,7 +119,7 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
             optimiser.step()
             optimiser.zero_grad()
             done = Step(
-                number + 1, total, loss.item(), rows.segments.ge(0).sum().item(), time.perf_counter() - start, rate
+                number + 1, total, loss.item(), int(rows.segments.ge(0).sum()), time.perf_counter() - start, rate
             )
             if accelerator.is_main_process:
                 history(done)

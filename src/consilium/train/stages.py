@@ -169,7 +169,7 @@ def write_result(student: Student, recipe: Recipe, folder: Path, facts: Mapping[
         LORA_SCALE,
         recipe.layer,
         student.vision(),
-        {"base": base, "recipe": recipe.name, "stage": str(facts["stage"])},
+        {"base": base, "recipe": recipe.name, "stage": str(facts["stage"]), "activation": recipe.activation},
     )
     write_adapter(adapter, folder / "adapter.safetensors")
     (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

