@@ -7,7 +7,10 @@ export OMP_WAIT_POLICY := PASSIVE
 
 STUDIES := install read_samples encoder_probe abstention retrieval latency precision policies
 
-.PHONY: demo test check specialists study clean weights
+NATIVE := $(or $(CONSILIUM_HOME),$(HOME)/.local/share/consilium)/train/native
+RECIPE := --config configs/train/native.toml --data ../shared/data
+
+.PHONY: demo test check specialists native study study-native clean weights
 
 demo: weights
 	$(BIN)/consilium ask examples/chest_xray.jpg "Does this chest X-ray show pneumonia?" --options normal,pneumonia --out .
@@ -32,6 +35,22 @@ $(READY): pyproject.toml constraints.txt
 
 specialists: $(READY)
 	$(BIN)/python -m consilium.train.shipped configs/specialists.toml --data ../shared/data
+
+# Trains the native generalist and puts its adapter where the package ships it.
+native: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e ".[train]"
+	$(BIN)/consilium train all $(RECIPE)
+	cp $(NATIVE)/guided/adapter.safetensors src/consilium/generalists/adapter/
+
+study-native: native
+	$(BIN)/consilium train question_only $(RECIPE)
+	for stage in instruction guided question_only; do $(BIN)/consilium train checkpoint --of $$stage $(RECIPE) || exit 1; done
+	$(BIN)/python benchmarks/native_vqa.py --checkpoint native=$(NATIVE)/guided/checkpoint --checkpoint question_only=$(NATIVE)/question_only/checkpoint
+	$(BIN)/python benchmarks/native_diagnosis.py --checkpoint native=$(NATIVE)/guided/checkpoint
+	$(BIN)/python benchmarks/native_guided.py --checkpoint native=$(NATIVE)/guided/checkpoint --checkpoint plain=$(NATIVE)/instruction/checkpoint
+	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/guided/checkpoint
+	$(BIN)/python benchmarks/native_train_speed.py --shards $(NATIVE)/shards
+	$(BIN)/python benchmarks/native_ablation.py --shards $(NATIVE)/shards --main-run $(NATIVE) --out-folder $(NATIVE)/ablation
 
 study: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"

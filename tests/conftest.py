@@ -42,7 +42,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from consilium.errors import WeightsMissingError
 
     links = tmp_path_factory.mktemp("pretrained")
-    for name in ("clip-vit-b16", "smollm2-135m-instruct"):
+    for name in ("clip-vit-b16", "smollm2-135m-instruct", "consilium-native"):
         try:
             (links / name).symlink_to(weights.folder(name), target_is_directory=True)
         except WeightsMissingError as error:

@@ -81,7 +81,7 @@ def test_the_record_is_the_whole_consultation(chest: tuple[Consultation, str, Pa
     assert record.from_json(record.to_json(held)) == held
     assert sorted(path.name for path in out.iterdir()) == ["consultation.html", "consultation.json"]
     assert "chest_xray" not in (out / "consultation.json").read_text(encoding="utf-8")
-    assert {"consilium", "clip_vit_b16", "smollm2", "exact"} <= set(held.versions)
+    assert {"consilium", "clip_vit_b16", "native", "exact"} <= set(held.versions)
     assert all(held.licences.values()) and held.timings_s["total"] >= held.timings_s["encoder"] > 0
 
 

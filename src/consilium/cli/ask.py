@@ -24,7 +24,7 @@ def ask(
     ],
     options: Annotated[str | None, typer.Option(help="The possible answers, separated by commas.")] = None,
     policy: Annotated[str, typer.Option(help="solo, panel_vote, moed, rad or gsco.")] = "gsco",
-    generalist: Annotated[str, typer.Option(help="Who decides; see `consilium members generalists`.")] = "smollm2",
+    generalist: Annotated[str, typer.Option(help="Who decides; see `consilium members generalists`.")] = "native",
     model: Annotated[str | None, typer.Option(help="Folder or model id for the generalists hf and openai.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Endpoint for the generalist openai.")] = None,
     allow_remote: Annotated[bool, typer.Option(help="Let the case leave this machine for a remote endpoint.")] = False,
@@ -64,8 +64,7 @@ def ask(
         index=None if index == "none" else index,
         generalist_options=_generalist_options(generalist, model, base_url, allow_remote),
     )
-    # A page shows where the generalist looked, if it can say so; that costs a pass backwards.
-    panel.explains = out is not None and hasattr(panel.generalist, "explain")
+    panel.explains = out is not None  # the page shows where the generalist looked, at the cost of a pass backwards
     for number, held in enumerate(consult_many(cases, panel, policy, chosen), 1):
         held = replace(held, timings_s={"reading": read_s, **held.timings_s})
         folder = _folder(out, number, len(cases))

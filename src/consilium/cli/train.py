@@ -32,6 +32,7 @@ def train(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe, e.g. stages.guided.epochs=0.5.")
     ] = None,
+    of: Annotated[str | None, typer.Option(help="With checkpoint: of which stage; by default the last.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     track: Annotated[
         str, typer.Option(help="Also log to trackio or mlflow, if installed. Nothing leaves this machine.")
@@ -61,7 +62,7 @@ def train(
     if stage in {"data", "all"}:
         _make_data(config.parent / recipe.mixture, places, json)
     if stage == "checkpoint":
-        _checkpoint(recipe, places)
+        _checkpoint(recipe, of, places)
     elif stage != "data":
         for name in [s.name for s in recipe.chain()] if stage == "all" else [stage]:
             _run(recipe, name, places, (device, track, json))
@@ -100,11 +101,11 @@ def _run(recipe: Recipe, name: str, places: Places, how: tuple[str, str, bool]) 
     typer.echo(f"{name}: {shown}\n  {places.out / name}")
 
 
-def _checkpoint(recipe: Recipe, places: Places) -> None:
+def _checkpoint(recipe: Recipe, of: str | None, places: Places) -> None:
     from consilium.train.stages import write_checkpoint
 
-    last = recipe.chain()[-1]
-    typer.echo(str(write_checkpoint(recipe, last, places)))
+    stage = recipe.stage(of) if of else recipe.chain()[-1]
+    typer.echo(str(write_checkpoint(recipe, stage, places)))
 
 
 @contextmanager

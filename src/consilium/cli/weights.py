@@ -62,7 +62,7 @@ def fetch(
     """
     from consilium import weights
 
-    wanted = names or ["clip-vit-b16", "smollm2-135m-instruct"]
+    wanted = names or ["clip-vit-b16", "smollm2-135m-instruct", "consilium-native"]
     found = {}
     with staging(quiet=json) as progress:
         for name in wanted:

@@ -19,7 +19,7 @@ from consilium.settings import settings
 
 ROUTER = "modality_router"
 DEFAULT_ENCODER = "clip_vit_b16"
-DEFAULT_GENERALIST = "smollm2"
+DEFAULT_GENERALIST = "native"
 
 
 @dataclass

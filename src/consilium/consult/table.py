@@ -170,7 +170,8 @@ class Table:
         generalist = self.panel.generalist
         explain = getattr(generalist, "explain", None)
         if explain is None:
-            self.notes.append(f"generalist {generalist.card.name} cannot show where it looked")
+            if generalist.sees_images:
+                self.notes.append(f"generalist {generalist.card.name} cannot show where it looked")
             return ()
         rivals = [option for option in answer.probabilities if option != answer.choice]
         with self.timed("relevance"):

@@ -27,8 +27,20 @@ CARD = Card(
     "evidence, and rates options by the mean log-likelihood of their tokens and the end of the turn. It is small: its "
     "reasoning is shallow, and its free text is short and often wrong.",
     modalities=("CR", "CT", "DX", "DMS", "MR", "OP", "SM", "US", "XC"),
-    licence="Apache-2.0 (adapter and language model), MIT (vision encoder, as its upstream model card states)",
-    evidence="results/native_*.json",
+    trained_on={
+        "VQA-RAD, train part of the image-disjoint split": "CC0 1.0",
+        "cxr_pneumonia_kermany": "CC BY 4.0",
+        "nih_cxr14_subset": "NIH Clinical Center terms (free use with attribution)",
+        "brain_tumor_mri": "CC0 as stated",
+        "lung_ct_iqoth": "CC BY 4.0",
+        "breast_ultrasound_busi": "open as stated",
+        "covid_cxr_hannover": "CC BY 3.0",
+        "covid_cxr_notes, cxr_lungmask_v7_covid, lung_us_pocus: the rows marked open": "CC BY, CC BY-SA",
+        "CLIP and SmolLM2, before it": "as their publishers state",
+    },
+    licence="CC BY-SA 4.0 (adapter: some of its pictures are share-alike), Apache-2.0 (language model), MIT (vision encoder, as "
+    "its upstream model card states)",
+    evidence="results/native_diagnosis.json, results/native_vqa.json, results/native_guided.json",
     not_for=(
         "a diagnosis by itself: it was measured beside specialists and known cases, see its evidence",
         "free text that nobody checks: a model of this size makes things up",
