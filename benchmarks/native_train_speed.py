@@ -67,7 +67,7 @@ class Ours:
         self.per_image = llava.tokens_per_image(self.student.config.vision_config)
         self.trained = self.student.learns("projector" in self.stage.learns, "lora" in self.stage.learns)
         encoder = registry.get("encoders", self.recipe.encoder).load(layer=self.recipe.layer)
-        self.pictures = stages.Pictures(encoder, self.data)
+        self.pictures = stages.Pictures(encoder, self.data, self.student)
 
     def examples(self, groups: Sequence[Group]) -> list[Example]:
         made = [self.writer.example(group) for group in groups]

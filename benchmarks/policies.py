@@ -18,7 +18,7 @@ import numpy as np
 from consilium import formats
 from consilium.consult import policies
 from consilium.consult.council import case_of, consult
-from consilium.consult.panel import assemble
+from consilium.consult.panel import DEFAULT_GENERALIST, assemble
 from consilium.datasets.folder import Record, read_folder
 from consilium.metrics.bootstrap import interval
 
@@ -46,8 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cases", type=int, default=40)
+    parser.add_argument("--generalist", default=DEFAULT_GENERALIST)
     options = parser.parse_args()
-    panel = assemble()
+    panel = assemble(generalist=options.generalist)
     answers: list[dict[str, object]] = []
     for name, (seen, question, choices, stands_for) in SETS.items():
         records = list(read_folder(options.data / name).of("test"))
@@ -61,7 +62,7 @@ def main() -> None:
             print(f"\r{name} {number}/{options.cases}", end="", flush=True)
         print()
     report = {
-        "command": f"python benchmarks/policies.py --cases {options.cases}",
+        "command": f"python benchmarks/policies.py --cases {options.cases} --generalist {options.generalist}",
         "generalist": dict.fromkeys([panel.generalist.card.name], panel.generalist.card.version),
         "accuracy": {s: {run: _accuracy(answers, s, run) for run in _runs(answers)} for s in [*SETS, "all"]},
         "less_than_panel_vote": {run: _difference(answers, run) for run in _runs(answers)},

@@ -90,8 +90,9 @@ def _abstention(report: Mapping[str, Any], command: str) -> Iterator[Row]:
 
 
 def _policies(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    who = ", ".join(report.get("generalist", {}))
     for run, score in report["accuracy"]["all"].items():
-        yield Row(f"{run}, all sets: accuracy", score, command)
+        yield Row(f"{who and f'generalist {who}, '}{run}, all sets: accuracy", score, command)
 
 
 def _latency(report: Mapping[str, Any], command: str) -> Iterator[Row]:

@@ -23,7 +23,7 @@ from consilium.consult.council import case_of, consult
 from consilium.consult.panel import Panel
 from consilium.errors import UsageError, WeightsMissingError
 from consilium.formats import page, record
-from consilium.generalists import native
+from consilium.generalists import echo, native
 from consilium.nn import llava
 from consilium.nn.adapter import write_adapter
 from consilium.nn.eyes import picture as as_shown
@@ -227,10 +227,13 @@ def test_an_open_answer_is_explained_too(made: tiny_native.Made) -> None:
     assert held.answer.text and len(held.answer.findings) == 2 and held.answer.findings[0].probability is None
 
 
-def test_who_cannot_explain_is_noted(made: tiny_native.Made) -> None:
+def test_who_sees_but_cannot_explain_is_noted(made: tiny_native.Made) -> None:
     panel = Panel(Tower(made.vision), {}, "echo", explains=True)
+    panel._loaded[""] = replace(echo.load(), sees_images=True)
     held = consult(chest(), panel, "solo")
     assert held.answer.findings == () and "generalist echo cannot show where it looked" in held.notes
+    panel._loaded[""] = echo.load()  # one that sees nothing has nothing to show
+    assert not any("looked" in note for note in consult(chest(), panel, "solo").notes)
 
 
 def test_the_checkpoint_names_nobodys_folders(made: tiny_native.Made) -> None:
