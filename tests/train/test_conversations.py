@@ -14,7 +14,7 @@ from consilium.errors import DataError
 from consilium.train.conversations import asked, covid, diagnosis, lung_us, nih_cxr14, reader, vqa_rad
 from consilium.train.conversations.group import Branch, Item
 from consilium.train.conversations.plan import Digests, plan
-from consilium.train.recipe import Recipe, Source
+from consilium.train.mixture import Mixture, Source
 
 BREAST = Source("breast_ultrasound_busi", "diagnosis", "CC BY 4.0", {"instruction": 1}, 3, "US", "BREAST")
 FILMS = Source("nih_cxr14_subset", "nih_cxr14", "NIH", {"instruction": 1}, 3, "CR", "CHEST")
@@ -174,25 +174,25 @@ def test_a_film_that_another_set_tests_on_is_not_learnt_from(tmp_path: Path) -> 
     assert covid.items(closed, tmp_path) == []
 
 
-def recipe_of(*sources: Source, seed: int = 1) -> Recipe:
-    return Recipe(seed, 16, sources, {}, "")
+def mixture_of(*sources: Source, seed: int = 1) -> Mixture:
+    return Mixture(seed, 16, sources, {}, "")
 
 
 def test_a_plan_mixes_train_before_val_and_never_test(tmp_path: Path) -> None:
     small_sets.breast(tmp_path)
-    made = [entry.make() for entry in plan("instruction", recipe_of(BREAST), tmp_path, Digests(tmp_path))]
+    made = [entry.make() for entry in plan("instruction", mixture_of(BREAST), tmp_path, Digests(tmp_path))]
     assert [g.split for g in made] == ["train"] * 36 + ["val"] * 12
     assert len({g.id for g in made}) == len(made) and [g.path for g in made[:36]] != sorted(g.path for g in made[:36])
     assert all(len(g.digest) == 64 and g.licence == "CC BY 4.0" and 1 <= len(g.branches) <= 3 for g in made)
-    other = [entry.id for entry in plan("instruction", recipe_of(BREAST, seed=2), tmp_path, Digests(tmp_path))]
-    assert other != [entry.id for entry in plan("instruction", recipe_of(BREAST), tmp_path, Digests(tmp_path))]
+    other = [entry.id for entry in plan("instruction", mixture_of(BREAST, seed=2), tmp_path, Digests(tmp_path))]
+    assert other != [entry.id for entry in plan("instruction", mixture_of(BREAST), tmp_path, Digests(tmp_path))]
 
 
 def test_a_picture_that_is_also_tested_on_is_left_out(tmp_path: Path) -> None:
     small_sets.breast(tmp_path)
     folder = tmp_path / BREAST.folder / "images"
     (folder / "0.png").write_bytes((folder / "24.png").read_bytes())
-    made = [entry.make() for entry in plan("instruction", recipe_of(BREAST), tmp_path, Digests(tmp_path))]
+    made = [entry.make() for entry in plan("instruction", mixture_of(BREAST), tmp_path, Digests(tmp_path))]
     assert len(made) == 47 and not any(g.path.endswith("/0.png") for g in made)
 
 
@@ -200,12 +200,12 @@ def test_a_picture_that_does_not_read_is_an_error(tmp_path: Path) -> None:
     small_sets.breast(tmp_path)
     (tmp_path / BREAST.folder / "images/3.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"3\.png"):
-        plan("instruction", recipe_of(BREAST), tmp_path, Digests(tmp_path))
+        plan("instruction", mixture_of(BREAST), tmp_path, Digests(tmp_path))
 
 
 def test_real_sets_are_told_without_their_test_part(shared_data: Path) -> None:
     source = Source("vqa_rad", "vqa_rad", "CC0 1.0", {"instruction": 1}, 8)
-    made = [entry.make() for entry in plan("instruction", recipe_of(source), shared_data, Digests(shared_data))]
+    made = [entry.make() for entry in plan("instruction", mixture_of(source), shared_data, Digests(shared_data))]
     items = vqa_rad.items(source, shared_data)
     tested = {item.path for item in items if item.split == "test"}
     assert made and not tested & {g.path for g in made} and max(len(g.branches) for g in made) <= 8

@@ -18,7 +18,7 @@ from consilium.datasets.folder import read_folder
 from consilium.encoders import patch_statistics
 from consilium.errors import DataError, MemberError
 from consilium.protocols import Encoder, Features
-from consilium.train import guided, recipe
+from consilium.train import guided, mixture
 from consilium.train.conversations import out_of_fold, trust
 from consilium.train.conversations.bench import Bench, lay
 from consilium.train.conversations.group import Branch, Group
@@ -29,7 +29,7 @@ from consilium.types import Image
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder, a home with a specialist trained on it, and the recipe."""
+    """A data folder, a home with a specialist trained on it, and the mixture."""
     place = tmp_path_factory.mktemp("guided")
     data = small_sets.breast(place / "sets", 180)
     made = Recipe("finder", ("US",), ("BREAST",), groups={"lesion": ("benign", "malignant")})
@@ -42,13 +42,13 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def bench(room: Path) -> Bench:
-    source = recipe.read(room / "data.toml").sources[0]
+    source = mixture.read(room / "data.toml").sources[0]
     return lay(source, ("finder",), room / "sets", patch_statistics.load())
 
 
 @pytest.fixture(scope="module")
 def groups(room: Path) -> list[Group]:
-    found = guided.plan(recipe.read(room / "data.toml"), room / "sets", patch_statistics.load())
+    found = guided.plan(mixture.read(room / "data.toml"), room / "sets", patch_statistics.load())
     return [entry.make() for entry in found]
 
 
@@ -97,7 +97,7 @@ class Blurred(patch_statistics.PatchStatistics):
 
 @pytest.mark.parametrize("encoder", [patch_statistics.PatchStatistics(), Blurred()])
 def test_precedents_are_train_cases_of_other_patients_and_no_near_duplicates(room: Path, encoder: Encoder) -> None:
-    bench = lay(recipe.read(room / "data.toml").sources[0], ("finder",), room / "sets", encoder)
+    bench = lay(mixture.read(room / "data.toml").sources[0], ("finder",), room / "sets", encoder)
     by_name = {f"breast_ultrasound_busi-{d[:12]}": i for i, d in enumerate(bench.digests)}
     counted = 0
     for row, record in enumerate(bench.records):
@@ -184,7 +184,7 @@ def test_cards_are_written_with_their_slots(bench: Bench) -> None:
 
 
 def test_the_same_recipe_plans_the_same(room: Path, groups: list[Group]) -> None:
-    again = guided.plan(recipe.read(room / "data.toml"), room / "sets", patch_statistics.load())
+    again = guided.plan(mixture.read(room / "data.toml"), room / "sets", patch_statistics.load())
     assert [entry.make().to_json() for entry in again] == [group.to_json() for group in groups]
     splits = [group.split for group in groups]
     assert splits == sorted(splits) and {"train", "val"} == set(splits)
@@ -194,4 +194,4 @@ def test_a_source_without_a_specialist_is_named(room: Path) -> None:
     found = room / "without.toml"
     found.write_text(small_sets.RECIPE.replace("breast_ultrasound_busi = [", "other = ["), encoding="utf-8")
     with pytest.raises(DataError, match="breast_ultrasound_busi"):
-        guided.plan(recipe.read(found), room / "sets", patch_statistics.load())
+        guided.plan(mixture.read(found), room / "sets", patch_statistics.load())

@@ -1,4 +1,4 @@
-"""Shards: the same from the same recipe, resumed where they were stopped, never read when they are not what was written."""
+"""Shards: the same from the same mixture, resumed where they were stopped, never read when they are not what was written."""
 
 from __future__ import annotations
 

@@ -45,9 +45,16 @@ class Student(nn.Module):
 
     def see(self, tokens: Tensor) -> Tensor:
         """(n, t, channels) tokens as the adapted blocks give them; as they are where none is adapted."""
+        if len(self.trunk):
+            tokens = tokens.to(self.device)
         for block in self.trunk:
             tokens = block(tokens, None)
         return tokens
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.vocabulary.device
 
     def forward(self, rows: Rows, features: Tensor) -> Tensor:
         """The weighted mean negative log-likelihood, in nats, of the learnt tokens."""

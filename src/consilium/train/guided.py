@@ -19,7 +19,7 @@ from consilium.train.conversations.bench import Bench, lay
 from consilium.train.conversations.group import Branch, Group
 from consilium.train.conversations.plan import Planned
 from consilium.train.conversations.trust import CONDITIONS, Shown, show
-from consilium.train.recipe import Recipe
+from consilium.train.mixture import Mixture
 from consilium.types import Array
 
 FORMATS = ("moed", "gsco", "rad")
@@ -34,53 +34,55 @@ class Question:
     answer: str
 
 
-def plan(recipe: Recipe, data: Path, encoder: Encoder | None = None) -> list[Planned]:
+def plan(mixture: Mixture, data: Path, encoder: Encoder | None = None) -> list[Planned]:
     """The groups of stage 3 in the order in which they are written: train shuffled, then val.
 
-    DataError where the recipe names a source here that has no specialist, or a condition there is not.
+    DataError where the mixture names a source here that has no specialist, or a condition there is not.
     """
-    settings = recipe.guided
+    settings = mixture.guided
     unknown = set(settings["conditions"]) - set(CONDITIONS)
     if unknown:
-        raise DataError(f"the recipe names conditions {', '.join(sorted(unknown))}; there are {', '.join(CONDITIONS)}.")
+        raise DataError(
+            f"the mixture names conditions {', '.join(sorted(unknown))}; there are {', '.join(CONDITIONS)}."
+        )
     shared = encoder or registry.get("encoders", DEFAULT_ENCODER).load()
-    benches = [lay(source, _members(recipe, source.name), data, shared) for source in recipe.of("guided")]
-    cards = tuple(member.card for member in _experts(recipe))
-    planned = [entry for bench in benches for entry in _told(recipe, bench)]
-    planned += _calls(recipe, benches, cards)
-    Random(f"{recipe.seed} guided order").shuffle(planned)
+    benches = [lay(source, _members(mixture, source.name), data, shared) for source in mixture.of("guided")]
+    cards = tuple(member.card for member in _experts(mixture))
+    planned = [entry for bench in benches for entry in _told(mixture, bench)]
+    planned += _calls(mixture, benches, cards)
+    Random(f"{mixture.seed} guided order").shuffle(planned)
     return [entry for _, entry in sorted(planned, key=lambda pair: pair[0] != "train")]
 
 
-def _members(recipe: Recipe, name: str) -> tuple[str, ...]:
+def _members(mixture: Mixture, name: str) -> tuple[str, ...]:
     try:
-        return tuple(recipe.guided["specialists"][name])
+        return tuple(mixture.guided["specialists"][name])
     except KeyError as error:
         raise DataError(f"source {name} is told in stage guided, but guided.specialists names none for it.") from error
 
 
-def _experts(recipe: Recipe) -> list[registry.Member]:
-    names = dict.fromkeys(name for members in recipe.guided["specialists"].values() for name in members)
+def _experts(mixture: Mixture) -> list[registry.Member]:
+    names = dict.fromkeys(name for members in mixture.guided["specialists"].values() for name in members)
     return [registry.get("specialists", name) for name in names]
 
 
-def _told(recipe: Recipe, bench: Bench) -> list[tuple[str, Planned]]:
-    """One group a picture, as often as the recipe repeats it."""
+def _told(mixture: Mixture, bench: Bench) -> list[tuple[str, Planned]]:
+    """One group a picture, as often as the mixture repeats it."""
     entries = []
     for row, record in enumerate(bench.records):
         repeat = bench.source.repeat["guided"] if record.split == "train" else 1
-        more = Random(f"{recipe.seed} guided {bench.path(row)} turns").random() < repeat % 1
+        more = Random(f"{mixture.seed} guided {bench.path(row)} turns").random() < repeat % 1
         for turn in range(int(repeat) + more):
-            entries.append((record.split, _planned(recipe, bench, row, turn)))
+            entries.append((record.split, _planned(mixture, bench, row, turn)))
     return entries
 
 
-def _planned(recipe: Recipe, bench: Bench, row: int, turn: int) -> Planned:
+def _planned(mixture: Mixture, bench: Bench, row: int, turn: int) -> Planned:
     name = f"{bench.path(row)}#guided.{turn}"
 
     def make() -> Group:
-        rng = Random(f"{recipe.seed} {name}")
-        return _group(name, bench, row, *_conversations(recipe.guided, bench, row, rng))
+        rng = Random(f"{mixture.seed} {name}")
+        return _group(name, bench, row, *_conversations(mixture.guided, bench, row, rng))
 
     return Planned(name, make)
 
@@ -183,25 +185,25 @@ def _yes_no(label: str, words: Mapping[str, Any], rng: Random) -> Question:
     return Question(text, {o: kinds[o] for o in asked.shuffled(kinds, rng)}, "yes" if yes else "no")
 
 
-def _calls(recipe: Recipe, benches: Sequence[Bench], cards: tuple[Card, ...]) -> list[tuple[str, Planned]]:
-    """As many groups that call an expert as the recipe asks for, spread over the sets and splits."""
+def _calls(mixture: Mixture, benches: Sequence[Bench], cards: tuple[Card, ...]) -> list[tuple[str, Planned]]:
+    """As many groups that call an expert as the mixture asks for, spread over the sets and splits."""
     entries = []
-    for split, wanted in recipe.guided["calls"].items():
+    for split, wanted in mixture.guided["calls"].items():
         for number in range(wanted):
             bench = benches[number % len(benches)]
             rows = [row for row, record in enumerate(bench.records) if record.split == split]
             if rows:
-                row = Random(f"{recipe.seed} call {split} {number}").choice(rows)
-                entries.append((split, _call(recipe, bench, row, number, cards)))
+                row = Random(f"{mixture.seed} call {split} {number}").choice(rows)
+                entries.append((split, _call(mixture, bench, row, number, cards)))
     return entries
 
 
-def _call(recipe: Recipe, bench: Bench, row: int, number: int, cards: tuple[Card, ...]) -> Planned:
+def _call(mixture: Mixture, bench: Bench, row: int, number: int, cards: tuple[Card, ...]) -> Planned:
     name = f"{bench.path(row)}#call.{number}"
 
     def make() -> Group:
-        rng = Random(f"{recipe.seed} {name}")
-        branch = calls.conversation(bench, row, cards, dict(recipe.guided["call_shares"]), rng)
+        rng = Random(f"{mixture.seed} {name}")
+        branch = calls.conversation(bench, row, cards, dict(mixture.guided["call_shares"]), rng)
         return _group(name, bench, row, asked.system(), (branch,))
 
     return Planned(name, make)

@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 
 from consilium.errors import DataError, UsageError
 from consilium.nn.denormals import flushed_denormals
+from consilium.nn.pretrained import pick_device
 from consilium.nn.student import Student, shown_features
 from consilium.nn.tree import Rows, Tree, lay_out
 from consilium.train import checkpoint
@@ -129,6 +131,16 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
                 if done.number % plan.save_every == 0 or done.number == total:
                     _save(run, optimiser, names, done.number)
     accelerator.end_training()
+
+
+@contextmanager
+def first_alone(device: str) -> Iterator[bool]:
+    """True in the first process, which writes files; where several run, the others wait until it has."""
+    from accelerate import PartialState
+
+    state = PartialState(cpu=pick_device(device) == "cpu")
+    yield state.is_main_process
+    state.wait_for_everyone()
 
 
 def _batches(run: Run, plan: Plan, steps: tuple[int, int], process: tuple[int, int]) -> Iterator[tuple[int, list[int]]]:

@@ -1,6 +1,6 @@
 """Training data on disk: shards of groups, one JSON line each, with a manifest that names the hash of every shard.
 
-<out>/<stage>/shard-00000.jsonl ...   at most `shard` groups of the recipe each
+<out>/<stage>/shard-00000.jsonl ...   at most `shard` groups of the mixture each
 <out>/<stage>/manifest.json           what it was made from, sha256 of every shard, counts by set, licence, kind and split
 
 `build` goes on where it was stopped: a shard that is there with its hash, made from the same, is not made again.
@@ -20,27 +20,27 @@ from typing import Any
 from consilium.consult import cards_prompt, prompt
 from consilium.errors import DataError
 from consilium.train import conversations, guided
-from consilium.train import recipe as recipes
+from consilium.train import mixture as mixtures
 from consilium.train.conversations.plan import Digests, Planned, plan
-from consilium.train.recipe import STAGES, Recipe
+from consilium.train.mixture import STAGES, Mixture
 
 Progress = Callable[[int, int], None]
 COUNTED = ("dataset", "licence", "kind", "split", "condition")
 
 
 def build(config: Path, data: Path, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Makes the shards of every stage of the recipe `config` from the sets under `data`; returns stage -> counts.
+    """Makes the shards of every stage of the mixture `config` from the sets under `data`; returns stage -> counts.
 
-    Byte for byte the same from the same recipe and sets. Raises DataError where a set or picture does not read.
+    Byte for byte the same from the same mixture and sets. Raises DataError where a set or picture does not read.
     """
-    recipe, digests = recipes.read(config), Digests(data)
-    return {stage: _stage(stage, recipe, data, out / stage, digests, progress) for stage in _stages(recipe)}
+    mixture, digests = mixtures.read(config), Digests(data)
+    return {stage: _stage(stage, mixture, data, out / stage, digests, progress) for stage in _stages(mixture)}
 
 
 def build_stage(stage: str, config: Path, data: Path, out: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Makes one stage alone, as `build` does."""
-    recipe = recipes.read(config)
-    return _stage(stage, recipe, data, out / stage, Digests(data), progress)
+    mixture = mixtures.read(config)
+    return _stage(stage, mixture, data, out / stage, Digests(data), progress)
 
 
 def read(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
@@ -82,29 +82,29 @@ def table(counts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _stages(recipe: Recipe) -> list[str]:
-    return [stage for stage in STAGES if recipe.of(stage) and (stage != "guided" or recipe.guided)]
+def _stages(mixture: Mixture) -> list[str]:
+    return [stage for stage in STAGES if mixture.of(stage) and (stage != "guided" or mixture.guided)]
 
 
 def _stage(
-    stage: str, recipe: Recipe, data: Path, place: Path, digests: Digests, progress: Progress | None
+    stage: str, mixture: Mixture, data: Path, place: Path, digests: Digests, progress: Progress | None
 ) -> dict[str, Any]:
-    made_from = fingerprint(stage, recipe, data)
+    made_from = fingerprint(stage, mixture, data)
     known = _kept(place, made_from)
     if known.get("complete") and all(_intact(place, shard) for shard in known["shards"]):
         return known["counts"]
-    planned = guided.plan(recipe, data) if stage == "guided" else plan(stage, recipe, data, digests)
-    parts = [planned[start : start + recipe.shard] for start in range(0, len(planned), recipe.shard)]
+    planned = guided.plan(mixture, data) if stage == "guided" else plan(stage, mixture, data, digests)
+    parts = [planned[start : start + mixture.shard] for start in range(0, len(planned), mixture.shard)]
     place.mkdir(parents=True, exist_ok=True)
     old = {shard["name"]: shard for shard in known.get("shards", ())}
     shards: list[dict[str, Any]] = []
-    manifest = {"stage": stage, "made_from": made_from, "complete": False, "recipe": recipe.text, "shards": shards}
+    manifest = {"stage": stage, "made_from": made_from, "complete": False, "mixture": mixture.text, "shards": shards}
     for number, part in enumerate(parts):
         name = f"shard-{number:05d}.jsonl"
         shards.append(old[name] if name in old and _intact(place, old[name]) else _write(place / name, part))
         _save(place / "manifest.json", manifest)
         if progress:
-            progress(min(len(planned), (number + 1) * recipe.shard), len(planned))
+            progress(min(len(planned), (number + 1) * mixture.shard), len(planned))
     for stale in set(place.glob("shard-*.jsonl")) - {place / shard["name"] for shard in shards}:
         stale.unlink()
     counts = _counts(place, shards)
@@ -112,13 +112,13 @@ def _stage(
     return counts
 
 
-def fingerprint(stage: str, recipe: Recipe, data: Path) -> str:
-    """sha256 over all that decides what is written: recipe, indices of the sets, wordings and the code that tells them."""
+def fingerprint(stage: str, mixture: Mixture, data: Path) -> str:
+    """sha256 over all that decides what is written: mixture, indices of the sets, wordings and the code that tells them."""
     here = Path(conversations.__file__).parent
     code = [*sorted(here.glob("*.py")), *sorted(here.glob("*.toml"))]
     code += [Path(module.__file__) for module in _modules(stage) if module.__file__]
-    indices = [data / s.folder / name for s in recipe.sources for name in ("index.csv", "qa.jsonl", "boxes.csv")]
-    made = hashlib.sha256(f"{stage}\0{recipe.text}".encode())
+    indices = [data / s.folder / name for s in mixture.sources for name in ("index.csv", "qa.jsonl", "boxes.csv")]
+    made = hashlib.sha256(f"{stage}\0{mixture.text}".encode())
     for path in [*code, *(path for path in indices if path.is_file())]:
         made.update(f"\0{path.name}\0".encode() + path.read_bytes())
     return made.hexdigest()

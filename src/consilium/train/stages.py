@@ -30,6 +30,7 @@ from consilium.train.warmstart import WarmPlan, choices, warm_start
 LEARNT = "learnt.safetensors"
 _VAL_EXAMPLES = 160
 _SAMPLES = 24
+_LONGEST_REPLY = 40
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Pictures:
     @torch.no_grad()
     def __call__(self, example: Example) -> list[Tensor]:
         read = [self.tokens(d, p) for d, p in zip(example.digests, example.paths, strict=True)]
-        return [self._student.see(tokens[None])[0] for tokens in read]
+        return [self._student.see(tokens[None])[0].cpu() for tokens in read]
 
     def tokens(self, digest: str, path: str) -> Tensor:
         """(per_image, channels) float32: [CLS], then the patches row by row. DataError where the picture has changed."""
@@ -94,10 +95,8 @@ def run_stage(
     told = told or Told()
     folder = places.out / stage.name
     student, processor = make_student(recipe)
-    before = None
     if stage.after:
-        before = places.out / stage.after / LEARNT
-        take(student, before)
+        take(student, places.out / stage.after / LEARNT)
     encoder = registry.get("encoders", recipe.encoder).load(layer=recipe.layer - recipe.blocks)
     pictures = Pictures(encoder, places.data, student)
     groups = list(_groups(stage, places.shards))
@@ -114,11 +113,13 @@ def run_stage(
         "rank": recipe.rank,
         "layer": recipe.layer,
     }
-    write_result(student, recipe, folder, facts)
-    if stage.name != WARM:
-        curves.draw(folder / "run", folder / "curves.png")
-        shown = list(_samples(student, processor.tokenizer, groups, (pictures, stage.blind)))
-        curves.write_samples(shown, facts, folder / "curves.png", folder / "samples.html")
+    with loop.first_alone(how[0]) as first:
+        if first:
+            write_result(student, recipe, folder, facts)
+        if first and stage.name != WARM:
+            curves.draw(folder / "run", folder / "curves.png")
+            shown = list(_samples(student, processor.tokenizer, groups, (pictures, stage.blind)))
+            curves.write_samples(shown, facts, folder / "curves.png", folder / "samples.html")
     return facts
 
 
@@ -134,7 +135,8 @@ def _samples(
         branch = group["branches"][0]["messages"]
         example = writer.question(group, blind)
         laid = tree(example, per_image, per_image, torch.Generator())
-        ids = student.reply(lay_out([laid]), shown_features(pictures(example), laid.kept), 40, writer.end)
+        shown = shown_features(pictures(example), laid.kept).to(student.device)
+        ids = student.reply(lay_out([laid]).to(student.device), shown, _LONGEST_REPLY, writer.end)
         thumbnail = curves.thumbnail(pictures.folder / example.paths[0]) if example.paths else b""
         yield curves.Sample(thumbnail, branch[0][1], branch[1][1], tokenizer.decode(ids))
 
@@ -231,11 +233,11 @@ def val_loss(student: Student, examples: Sequence[Example], features: loop.Featu
     draw = torch.Generator()
     losses = []
     student.eval()
-    with flushed_denormals(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    with flushed_denormals(), torch.autocast(student.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         for example in examples[::step]:
             laid = tree(example, per_image, per_image, draw)
             shown = shown_features(features(example), laid.kept)
-            losses.append(float(student(lay_out([laid]), shown)))
+            losses.append(float(student(lay_out([laid]).to(student.device), shown.to(student.device))))
     return sum(losses) / len(losses) if losses else None
 
 

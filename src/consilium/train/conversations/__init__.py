@@ -13,7 +13,7 @@ import importlib
 from types import ModuleType
 
 from consilium.errors import DataError
-from consilium.train.recipe import Source
+from consilium.train.mixture import Source
 
 
 def reader(source: Source) -> ModuleType:

@@ -14,7 +14,7 @@ from consilium.train.conversations import out_of_fold
 from consilium.train.conversations.out_of_fold import Judged
 from consilium.train.conversations.plan import later_split
 from consilium.train.features import encode
-from consilium.train.recipe import Source
+from consilium.train.mixture import Source
 from consilium.train.specialist import NEAR
 from consilium.types import Array, Precedent
 

@@ -14,7 +14,7 @@ from random import Random
 from consilium.errors import DataError
 from consilium.train.conversations import asked, film
 from consilium.train.conversations.group import Branch, Item
-from consilium.train.recipe import Source
+from consilium.train.mixture import Source
 
 HANNOVER, NOTES = "covid_cxr_hannover", "covid_cxr_notes"
 NONE = "No Finding"

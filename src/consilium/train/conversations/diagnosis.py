@@ -10,7 +10,7 @@ from typing import Any
 from consilium.datasets.folder import read_folder
 from consilium.train.conversations import asked
 from consilium.train.conversations.group import Branch, Item
-from consilium.train.recipe import Source
+from consilium.train.mixture import Source
 
 
 def items(source: Source, data: Path) -> list[Item]:

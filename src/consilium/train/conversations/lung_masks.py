@@ -13,7 +13,7 @@ from consilium import formats
 from consilium.errors import DataError, ReadError
 from consilium.train.conversations import asked, covid, film
 from consilium.train.conversations.group import Branch, Item
-from consilium.train.recipe import Source
+from consilium.train.mixture import Source
 from consilium.types import Array, Image
 
 LUNG = 255

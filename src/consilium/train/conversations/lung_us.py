@@ -9,7 +9,7 @@ from random import Random
 from consilium.datasets.folder import read_folder
 from consilium.train.conversations import asked
 from consilium.train.conversations.group import Branch, Item
-from consilium.train.recipe import Source
+from consilium.train.mixture import Source
 
 SEEN: asked.Seen = ("US", "CHEST")
 

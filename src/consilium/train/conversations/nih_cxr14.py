@@ -11,7 +11,7 @@ from random import Random
 from consilium.datasets.folder import read_folder
 from consilium.train.conversations import asked, film
 from consilium.train.conversations.group import Branch, Item
-from consilium.train.recipe import Source
+from consilium.train.mixture import Source
 
 NONE = "No Finding"
 VIEWS = ("AP", "PA")

@@ -1,4 +1,4 @@
-"""Which groups a stage is made of, in which order: every picture of its sources, as often as the recipe says, mixed."""
+"""Which groups a stage is made of, in which order: every picture of its sources, as often as the mixture says, mixed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from consilium.errors import DataError, ReadError
 from consilium.imaging.picture import views
 from consilium.train.conversations import asked, reader
 from consilium.train.conversations.group import Branch, Group, Item
-from consilium.train.recipe import Recipe, Source
+from consilium.train.mixture import Mixture, Source
 
 _RANK = {"train": 0, "val": 1, "test": 2}
 
@@ -43,23 +43,23 @@ class Digests:
         return self._known[path]
 
 
-def plan(stage: str, recipe: Recipe, data: Path, digests: Digests) -> list[Planned]:
+def plan(stage: str, mixture: Mixture, data: Path, digests: Digests) -> list[Planned]:
     """The groups of "alignment" or "instruction" in the order in which they are written: train shuffled, then val.
 
     A picture that also lies in a later split of any source (val, test) is left out.
     """
-    told = [(source, item) for source in recipe.sources for item in reader(source).items(source, data)]
+    told = [(source, item) for source in mixture.sources for item in reader(source).items(source, data)]
     latest = later_split((digests.of(item.path), item.split) for _, item in told)
     chosen = [
         (source, item, turn)
         for source, item in told
         if item.split != "test" and latest[digests.of(item.path)] == item.split
-        for turn in range(turns(item, source.repeat.get(stage, 0.0), f"{recipe.seed} {stage}"))
+        for turn in range(turns(item, source.repeat.get(stage, 0.0), f"{mixture.seed} {stage}"))
     ]
-    random = Random(f"{recipe.seed} {stage} order")
+    random = Random(f"{mixture.seed} {stage} order")
     random.shuffle(chosen)
     chosen.sort(key=lambda entry: entry[1].split != "train")
-    planned = (_planned(stage, recipe, digests, entry) for entry in chosen)
+    planned = (_planned(stage, mixture, digests, entry) for entry in chosen)
     return [entry for entry in planned if entry is not None]
 
 
@@ -79,7 +79,7 @@ def turns(item: Item, repeat: float, seed: str) -> int:
     return int(repeat) + more
 
 
-def _planned(stage: str, recipe: Recipe, digests: Digests, entry: tuple[Source, Item, int]) -> Planned | None:
+def _planned(stage: str, mixture: Mixture, digests: Digests, entry: tuple[Source, Item, int]) -> Planned | None:
     source, item, turn = entry
     # A set of masks tells of another set's pictures, so their names alone would not be unique.
     own = "" if item.path.startswith(f"{source.folder}/") else f"{source.name}."
@@ -90,7 +90,7 @@ def _planned(stage: str, recipe: Recipe, digests: Digests, entry: tuple[Source, 
         return None
 
     def make() -> Group:
-        rng = Random(f"{recipe.seed} {stage} {source.name} {name}")
+        rng = Random(f"{mixture.seed} {stage} {source.name} {name}")
         branches = _described(module.describe(item, source, rng)) if stage == "alignment" else _talk(module, entry, rng)
         return Group(
             name, source.name, item.licence, item.split, item.path, digests.of(item.path), asked.system(), branches

@@ -10,7 +10,7 @@ from typing import Any
 from consilium.errors import DataError
 from consilium.train.conversations import asked
 from consilium.train.conversations.group import Branch, Item
-from consilium.train.recipe import Source
+from consilium.train.mixture import Source
 
 PARTS = {"HEAD": "HEAD", "CHEST": "CHEST", "ABD": "ABDOMEN"}
 # Questions whose answer the body part would give away, besides those that the set itself marks ORGAN.

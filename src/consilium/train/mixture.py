@@ -38,7 +38,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Mixture:
     """`text` is the file as it was read, kept beside what was made from it; `guided` holds the shares of stage 3."""
 
     seed: int
@@ -51,40 +51,40 @@ class Recipe:
         return tuple(source for source in self.sources if source.repeat.get(stage, 0) > 0)
 
 
-def read(path: Path) -> Recipe:
-    """The recipe in the TOML file `path`; DataError where it is not one, naming what is wrong."""
+def read(path: Path) -> Mixture:
+    """The mixture in the TOML file `path`; DataError where it is not one, naming what is wrong."""
     try:
         text = Path(path).read_text(encoding="utf-8")
         found = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a recipe: {error}.") from error
+        raise DataError(f"{path} cannot be read as a mixture: {error}.") from error
     unknown = set(found) - {"seed", "shard", "sources", "guided"}
     if unknown:
-        raise DataError(f"{path} has keys that no recipe has: {', '.join(sorted(unknown))}. Take them out.")
+        raise DataError(f"{path} has keys that no mixture has: {', '.join(sorted(unknown))}. Take them out.")
     try:
         sources = tuple(_source(entry) for entry in found["sources"])
-        recipe = Recipe(int(found["seed"]), int(found.get("shard", 512)), sources, found.get("guided", {}), text)
+        mixture = Mixture(int(found["seed"]), int(found.get("shard", 512)), sources, found.get("guided", {}), text)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not a recipe: {error}. See configs/train/data.toml for one.") from error
-    _check(recipe, path)
-    return recipe
+        raise DataError(f"{path} is not a mixture: {error}. See configs/train/data.toml for one.") from error
+    _check(mixture, path)
+    return mixture
 
 
 def _source(entry: Mapping[str, Any]) -> Source:
     return Source(**{**entry, "repeat": dict(entry["repeat"])})
 
 
-def _check(recipe: Recipe, path: Path) -> None:
-    names = [source.name for source in recipe.sources]
+def _check(mixture: Mixture, path: Path) -> None:
+    names = [source.name for source in mixture.sources]
     if len(set(names)) < len(names) or not names:
         raise DataError(
             f"{path} names {', '.join(names) or 'no source'}; each source once, and at least one, is needed."
         )
-    strange = {stage for source in recipe.sources for stage in source.repeat} - set(STAGES)
+    strange = {stage for source in mixture.sources for stage in source.repeat} - set(STAGES)
     if strange:
         raise DataError(f"{path} repeats for {', '.join(sorted(strange))}; the stages are {', '.join(STAGES)}.")
-    if not 1 <= recipe.shard <= 4096:
-        raise DataError(f"{path} asks for shards of {recipe.shard} groups; choose 1 to 4096.")
-    conditions = recipe.guided.get("conditions")
+    if not 1 <= mixture.shard <= 4096:
+        raise DataError(f"{path} asks for shards of {mixture.shard} groups; choose 1 to 4096.")
+    conditions = mixture.guided.get("conditions")
     if conditions is not None and abs(sum(conditions.values()) - 1) > 1e-6:
         raise DataError(f"{path}: the shares under guided.conditions sum to {sum(conditions.values())}, not to 1.")

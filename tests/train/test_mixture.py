@@ -8,7 +8,7 @@ import pytest
 from tests.train import small_sets
 
 from consilium.errors import DataError
-from consilium.train import recipe
+from consilium.train import mixture
 from consilium.train.conversations import reader
 
 SHIPPED = Path(__file__).parents[2] / "configs/train/data.toml"
@@ -20,8 +20,8 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_shipped_recipe_names_readers_and_shares(tmp_path: Path) -> None:
-    found = recipe.read(SHIPPED)
+def test_the_shipped_mixture_names_readers_and_shares(tmp_path: Path) -> None:
+    found = mixture.read(SHIPPED)
     assert all(reader(source) for source in found.sources)
     assert {source.name for source in found.of("guided")} == set(found.guided["specialists"])
     assert "vqa_rad" not in {source.name for source in found.of("alignment")}
@@ -30,7 +30,7 @@ def test_the_shipped_recipe_names_readers_and_shares(tmp_path: Path) -> None:
 
 def test_sources_of_a_stage_are_those_repeated_in_it(tmp_path: Path) -> None:
     text = small_sets.RECIPE.replace("alignment = 1, ", "alignment = 0, ")
-    found = recipe.read(written(tmp_path, text))
+    found = mixture.read(written(tmp_path, text))
     assert [source.name for source in found.of("instruction")] == ["breast_ultrasound_busi"] and not found.of(
         "alignment"
     )
@@ -50,11 +50,11 @@ def test_sources_of_a_stage_are_those_repeated_in_it(tmp_path: Path) -> None:
 )
 def test_what_is_no_recipe_is_refused_by_name(tmp_path: Path, old: str, new: str, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
-        recipe.read(written(tmp_path, small_sets.RECIPE.replace(old, new)))
+        mixture.read(written(tmp_path, small_sets.RECIPE.replace(old, new)))
 
 
 def test_a_reader_that_is_none_is_refused() -> None:
     with pytest.raises(DataError, match="no_such"):
-        reader(recipe.Source("x", "no_such", "", {}))
+        reader(mixture.Source("x", "no_such", "", {}))
     with pytest.raises(DataError, match="is no reader"):
-        reader(recipe.Source("x", "group", "", {}))
+        reader(mixture.Source("x", "group", "", {}))
