@@ -1,6 +1,6 @@
 """Ablations of the native generalist's recipe: short trainings, alike but for one thing each, judged on the val splits.
 
-python benchmarks/native_ablation.py --out-folder RUNS --shards RUNS/shards   --main-run RUNS   (about 5 minutes a row on two cores)
+python benchmarks/native_ablation.py --out-folder RUNS --shards RUNS/shards --main-run RUNS (about 5 minutes a row on two cores)
 
 Every row starts from the same data in the same order, and is judged on the same val questions: the share of closed ones
 whose right option is the most likely, and the mean loss on the answers, with every visual token shown. Interrupted, it goes on.
@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from consilium import registry
 from consilium.metrics.bootstrap import interval
 from consilium.metrics.paired import compare
 from consilium.nn import llava
@@ -30,7 +29,7 @@ from consilium.nn.tree import Tree, lay_out
 from consilium.train.examples import Writer
 from consilium.train.plan import Recipe, read_recipe
 from consilium.train.shards import read as read_shards
-from consilium.train.stages import Pictures, Places, make_student, run_stage, take
+from consilium.train.stages import Pictures, Places, make_student, open_encoder, run_stage, take
 
 SHORT = (
     "stages.instruction.mix={ instruction = 0.09 }",
@@ -107,9 +106,7 @@ def _judge(recipe: Recipe, places: Places, questions: int) -> dict[str, Any]:
     student, processor = make_student(recipe)
     take(student, places.out / "instruction" / "learnt.safetensors")
     student.eval()
-    pictures = Pictures(
-        registry.get("encoders", recipe.encoder).load(layer=recipe.layer - recipe.blocks), places.data, student
-    )
+    pictures = Pictures(open_encoder(recipe), places.data, student)
     asked = [
         (group, branch)
         for group in read_shards(places.shards, "instruction")

@@ -60,14 +60,11 @@ class Ours:
     data: Path
 
     def __post_init__(self) -> None:
-        from consilium import registry
-
         self.student, processor = stages.make_student(self.recipe)
         self.writer = Writer(processor.tokenizer)
         self.per_image = llava.tokens_per_image(self.student.config.vision_config)
         self.trained = self.student.learns("projector" in self.stage.learns, "lora" in self.stage.learns)
-        encoder = registry.get("encoders", self.recipe.encoder).load(layer=self.recipe.layer)
-        self.pictures = stages.Pictures(encoder, self.data, self.student)
+        self.pictures = stages.Pictures(stages.open_encoder(self.recipe), self.data, self.student)
 
     def examples(self, groups: Sequence[Group]) -> list[Example]:
         made = [self.writer.example(group) for group in groups]

@@ -113,3 +113,13 @@ def test_what_cannot_be_had_is_said(member: ModuleType, monkeypatch: pytest.Monk
     monkeypatch.setenv("CONSILIUM_WEIGHTS", str(tmp_path / "none"))
     with pytest.raises(WeightsMissingError, match="CONSILIUM_OFFLINE"):
         member.load()
+
+
+def test_another_clip_tower_is_read_from_its_folder_at_its_own_size(tmp_path: Path) -> None:
+    clip = importlib.import_module("consilium.encoders.clip_vit_b16")
+    config = CLIPVisionConfig(**SMALL, intermediate_size=96, patch_size=14, image_size=56, projection_dim=8)
+    torch.manual_seed(1)
+    CLIPVisionModelWithProjection(config).save_pretrained(tmp_path / "tower")
+    other = clip.load(layer=2, folder=tmp_path / "tower")
+    assert other.embed(pictures(1), patches=True).patches.shape == (1, 4, 4, SMALL["hidden_size"])
+    assert other.card.version != clip.load(layer=2).card.version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consilium.protocols import Card
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = "clip-vit-b16"
 LAYER = 9
-SIZE = 224
 
 CARD = Card(
     kind="encoder",
@@ -30,10 +30,17 @@ CARD = Card(
 )
 
 
-def load(layer: int = LAYER, device: str = "cpu", precision: Precision = "auto", batch: int = 16) -> VisionEncoder:
+def load(
+    layer: int = LAYER,
+    device: str = "cpu",
+    precision: Precision = "auto",
+    batch: int = 16,
+    folder: str | Path | None = None,
+) -> VisionEncoder:
     """The encoder over hidden layer `layer` (1 to 12); pooled (n, 1536), patches (n, 14, 14, 768).
 
     precision  of the products: "float32", "bfloat16" or "auto" (bfloat16 where the device computes in it).
+    folder     another CLIP vision tower in its place, of any size (to train a model on it): its own features and version.
 
     Raises UsageError on an option out of range, WeightsError when the weights cannot be had.
     """
@@ -45,13 +52,13 @@ def load(layer: int = LAYER, device: str = "cpu", precision: Precision = "auto",
     from consilium.nn.vision import Run, Sight, VisionEncoder, keep_layers, open_store, stamped
 
     run = Run(device, precision, batch)
-    folder = weights.folder(WEIGHTS)
+    folder = Path(folder) if folder else weights.folder(WEIGHTS)
     model = load_model(CLIPVisionModelWithProjection, str(folder), device=device, dtype=torch.float32, offline=True)
     tower = model.vision_model
     tower.encoder.layers = keep_layers(tower.encoder.layers, layer)
     sight = Sight(
-        size=SIZE,
-        grid=SIZE // tower.config.patch_size,
+        size=tower.config.image_size,
+        grid=tower.config.image_size // tower.config.patch_size,
         prefix=1,
         channels=tower.config.hidden_size,
         mean=(0.48145466, 0.4578275, 0.40821073),

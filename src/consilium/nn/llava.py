@@ -16,7 +16,6 @@ from consilium.nn.pretrained import explained, load_model
 
 IMAGE_TOKEN = "<image>"
 PAD_VOCABULARY_TO = 64
-SIZE = 224
 # No system message of its own, unlike the language model's template: what a policy says is all that is said.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"

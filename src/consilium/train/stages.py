@@ -97,8 +97,7 @@ def run_stage(
     student, processor = make_student(recipe)
     if stage.after:
         take(student, places.out / stage.after / LEARNT)
-    encoder = registry.get("encoders", recipe.encoder).load(layer=recipe.layer - recipe.blocks)
-    pictures = Pictures(encoder, places.data, student)
+    pictures = Pictures(open_encoder(recipe), places.data, student)
     groups = list(_groups(stage, places.shards))
     if stage.name == WARM:
         facts = _warm(student, processor.tokenizer, groups, stage, (pictures, told))
@@ -139,6 +138,12 @@ def _samples(
         ids = student.reply(lay_out([laid]).to(student.device), shown, _LONGEST_REPLY, writer.end)
         thumbnail = curves.thumbnail(pictures.folder / example.paths[0]) if example.paths else b""
         yield curves.Sample(thumbnail, branch[0][1], branch[1][1], tokenizer.decode(ids))
+
+
+def open_encoder(recipe: Recipe) -> Any:
+    """The encoder whose tokens the student is shown: the council's, or the same over the tower in the recipe's folder."""
+    own = {"folder": recipe.vision} if Path(recipe.vision).is_dir() else {}
+    return registry.get("encoders", recipe.encoder).load(layer=recipe.layer - recipe.blocks, **own)
 
 
 def make_student(recipe: Recipe) -> tuple[Student, Any]:
