@@ -26,7 +26,7 @@ CARD = Card(
     "SmolLM2-135M-Instruct, trained in stages on openly licensed medical images. It sees the pictures, weighs the written "
     "evidence, and rates options by the mean log-likelihood of their tokens and the end of the turn. It is small: its "
     "reasoning is shallow, and its free text is short and often wrong.",
-    modalities=("CR", "CT", "DX", "DMS", "MR", "OP", "SM", "US", "XC"),
+    modalities=("CR", "CT", "DX", "MR", "US"),
     trained_on={
         "VQA-RAD, train part of the image-disjoint split": "CC0 1.0",
         "cxr_pneumonia_kermany": "CC BY 4.0",
@@ -44,6 +44,7 @@ CARD = Card(
     not_for=(
         "a diagnosis by itself: it was measured beside specialists and known cases, see its evidence",
         "free text that nobody checks: a model of this size makes things up",
+        "pictures of other kinds than it learnt: skin, slides, eyes, other parts of the body than its sets show",
         "measuring, or findings of a few pixels: pictures are squashed to 224 x 224",
     ),
 )
