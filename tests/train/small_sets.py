@@ -29,6 +29,7 @@ branches = 3
 published = 0.2
 beside = 0.5
 third_branch = 0.3
+misled = 0.3
 calls = { train = 12, val = 2 }
 call_shares = { unfitting = 0.3, adversarial = 0.2 }
 conditions = { as_is = 0.4, degraded = 0.2, adversarial = 0.2, missing = 0.1, precedents_wrong = 0.1 }

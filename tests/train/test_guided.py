@@ -114,6 +114,8 @@ def test_the_answer_is_always_the_label(groups: list[Group], bench: Bench) -> No
     means = {"normal": {"normal", "no lesion", "no cancer"}, "benign": {"benign", "lesion", "no cancer"}}
     means["malignant"] = {"malignant", "lesion", "cancer"}
     for group, branch in [*branches(groups), *branches(groups, "call")]:
+        if "eyes" in branch.extra:
+            continue
         answer, asked = branch.messages[-1][1], branch.messages[0][1]
         if answer in ("yes", "no"):
             assert ("malignant" in asked.split("Question: ")[1]) <= (
@@ -121,6 +123,19 @@ def test_the_answer_is_always_the_label(groups: list[Group], bench: Bench) -> No
             )
         else:
             assert answer in means[label[group.path]] and group.split in ("train", "val")
+
+
+def test_right_opinions_stand_by_another_picture_as_often_as_the_recipe_says(groups: list[Group], bench: Bench) -> None:
+    row_of = {bench.path(row): row for row in range(len(bench.records))}
+    own = {f"{bench.path(row)}#guided.{turn}": row for row in range(len(bench.records)) for turn in (0, 1)}
+    misled = [group for group in groups if group.id in own and row_of[group.path] != own[group.id]]
+    for group in misled:
+        shown, meant = (bench.records[row] for row in (row_of[group.path], own[group.id]))
+        assert shown.split == meant.split == group.split and shown.labels != meant.labels
+        assert group.digest == bench.digests[row_of[group.path]]
+        assert all(b.extra["eyes"] == "misled" and b.extra["opinion_right"] for b in group.branches)
+    fit = [g for g in groups if all(b.extra["condition"] == "as_is" and b.extra["opinion_right"] for b in g.branches)]
+    assert 0.15 < len(misled) / len(fit) < 0.45
 
 
 def test_a_group_shares_one_system_text_that_states_the_reliability(groups: list[Group], bench: Bench) -> None:

@@ -1,10 +1,11 @@
 """Stage 3, expert-guided (VILA-M3's fourth stage, GSCo's prompts): conversations in which specialists' opinions and similar
-cases stand in the prompt in the format of each policy, right, wrong or missing. The answer is the label, always."""
+cases stand in the prompt in the format of each policy, right, wrong or missing. The answer is the label, always: where
+`misled` puts another picture before right opinions, that of the picture they speak of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -82,9 +83,22 @@ def _planned(mixture: Mixture, bench: Bench, row: int, turn: int) -> Planned:
 
     def make() -> Group:
         rng = Random(f"{mixture.seed} {name}")
-        return _group(name, bench, row, *_conversations(mixture.guided, bench, row, rng))
+        system, branches = _conversations(mixture.guided, bench, row, rng)
+        if all(branch.extra["condition"] == "as_is" and branch.extra["opinion_right"] for branch in branches):
+            draw = Random(f"{mixture.seed} {name} eyes")
+            if draw.random() < mixture.guided.get("misled", 0):
+                told = tuple(replace(branch, extra={**branch.extra, "eyes": "misled"}) for branch in branches)
+                return _group(name, bench, _another(bench, row, draw), system, told)
+        return _group(name, bench, row, system, branches)
 
     return Planned(name, make)
+
+
+def _another(bench: Bench, row: int, rng: Random) -> int:
+    """A picture of the same split with another label. Of the pictures it has learnt the model's eyes are seldom wrong, of
+    new ones often: where the opinions on this one are right, seeing another is how it learns that they may know better."""
+    mine = bench.records[row]
+    return rng.choice([i for i, r in enumerate(bench.records) if r.split == mine.split and r.labels != mine.labels])
 
 
 def _group(name: str, bench: Bench, row: int, system: str, branches: Sequence[Branch]) -> Group:
