@@ -192,7 +192,8 @@ class Opinion:
 
     caution      why its probabilities deserve less trust here than its card promises; "" where they do not.
     exclusive    exactly one of the concepts holds (but for groups), else any number.
-    reliability  measured, from its card.
+    reliability  measured, from its card; "local accuracy" is that on the known pictures most like this one.
+    foreignness  how far the case lies from what it was trained on, 1 where most of its own kind end; None: not measured.
     """
 
     specialist: str
@@ -203,6 +204,7 @@ class Opinion:
     exclusive: bool = True
     reliability: tuple[Score, ...] = ()
     licence: str = ""
+    foreignness: float | None = None
 
 
 @dataclass(frozen=True)

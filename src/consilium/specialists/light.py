@@ -39,8 +39,10 @@ class LightSpecialist:
         foreignness = self.head.foreignness(features.pooled)
         known = foreignness <= self.head.limit
         if not known.any():
+            nearest = float(foreignness.min())
             return self._opinion(
-                abstained=f"unlike the pictures it was trained on ({foreignness.min():.2f} times as far as most of them)"
+                abstained=f"unlike the pictures it was trained on ({nearest:.2f} times as far as most of them)",
+                foreignness=nearest,
             )
         probabilities = to_probabilities(
             self.head.logits(features.pooled[known]).mean(axis=0)[None], self.head.exclusive
@@ -54,7 +56,8 @@ class LightSpecialist:
         caution = ""
         if farthest > 1:
             caution = f"{farthest:.2f} times as far as most of its training pictures: its probabilities are not calibrated here"
-        return self._opinion(self._findings(probabilities, best, region, farthest <= 1), caution=caution)
+        findings = self._findings(probabilities, best, region, farthest <= 1)
+        return self._opinion(findings, caution=caution, foreignness=farthest)
 
     def _findings(self, p: Array, best: int, region: Region | None, calibrated: bool) -> tuple[Finding, ...]:
         by_label = {c.meaning: float(value) for c, value in zip(self.card.concepts, p, strict=True)}
@@ -75,7 +78,13 @@ class LightSpecialist:
         share = np.maximum(share, 0)
         return Region((share / share.max() if share.max() > 0 else share).astype(np.float32), image.uid)
 
-    def _opinion(self, findings: tuple[Finding, ...] = (), abstained: str | None = None, caution: str = "") -> Opinion:
+    def _opinion(
+        self,
+        findings: tuple[Finding, ...] = (),
+        abstained: str | None = None,
+        caution: str = "",
+        foreignness: float | None = None,
+    ) -> Opinion:
         return Opinion(
             specialist=self.card.name,
             version=self.card.version,
@@ -85,6 +94,7 @@ class LightSpecialist:
             exclusive=self.head.exclusive,
             reliability=self.card.scores,
             licence=self.card.licence,
+            foreignness=foreignness,
         )
 
 
