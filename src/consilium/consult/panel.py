@@ -7,11 +7,15 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import consilium
 from consilium import registry
+from consilium.consult.arbiter import SHIPPED as SHIPPED_ARBITER
+from consilium.consult.arbiter import Arbiter
+from consilium.consult.arbiter import load as load_arbiter
 from consilium.errors import UnknownMemberError, UsageError
 from consilium.protocols import Card, Encoder, Generalist, Retriever, Specialist
 from consilium.registry import Member
@@ -27,6 +31,7 @@ class Panel:
     """Members by role. Built by `assemble`; tests and callers may give members of their own instead.
 
     specialists  cards of all who may be asked, with how to load each; the router decides who sees a case
+    arbiter_file weights by which `arbitrated` weighs the evidence
     explains     whether the generalist also shows where it looked (`explain`), which costs a pass backwards
     """
 
@@ -37,6 +42,7 @@ class Panel:
     router: Specialist | None = None
     generalist_options: dict[str, Any] = field(default_factory=dict)
     explains: bool = False
+    arbiter_file: Path = SHIPPED_ARBITER
     _members: dict[str, Member] = field(default_factory=dict)
     _loaded: dict[str, Any] = field(default_factory=dict)
 
@@ -53,6 +59,10 @@ class Panel:
             shared = {"encoder": self.encoder} if _takes(member, "encoder") else {}
             self._loaded[""] = member.load(**shared | self.generalist_options)
         return self._loaded[""]
+
+    @cached_property
+    def arbiter(self) -> Arbiter:
+        return load_arbiter(self.arbiter_file)
 
     def seat(self, name: str, specialist: Specialist) -> None:
         """Adds a specialist that is already loaded."""

@@ -92,7 +92,7 @@ def _lines(case: Case, evidence: Evidence) -> list[str]:
     spoke = [opinion for opinion in evidence.opinions if not opinion.abstained]
     lines += [_opinion_line(opinion, _shown(opinion, case.options)) for opinion in spoke]
     if evidence.precedents:
-        shown = [(_option_of(p.label, case.options, evidence.broader), p.similarity) for p in evidence.precedents]
+        shown = [(option_of(p.label, case.options, evidence.broader), p.similarity) for p in evidence.precedents]
         lines.append(_precedent_line(shown))
     return lines
 
@@ -117,7 +117,7 @@ def _worked(case: Case, evidence: Evidence) -> tuple[Message, ...]:
 def _shown(opinion: Opinion, options: Sequence[str]) -> list[tuple[str, float]]:
     """The concepts to show with their probabilities, most probable first: the options that the specialist knows, in the
     words of the question, else its leading concepts."""
-    known = [(_option_of(f.concept.meaning, options), f.probability or 0.0) for f in opinion.findings]
+    known = [(option_of(f.concept.meaning, options), f.probability or 0.0) for f in opinion.findings]
     on_topic = [(label, p) for label, p in known if label in options]
     return sorted(on_topic or known, key=lambda pair: -pair[1])[:_SHOWN_CONCEPTS]
 
@@ -132,7 +132,7 @@ def _precedent_line(labels: Sequence[tuple[str, float]]) -> str:
     return f"Most similar known cases: {shown}."
 
 
-def _option_of(label: str, options: Sequence[str], broader: Mapping[str, str] | None = None) -> str:
+def option_of(label: str, options: Sequence[str], broader: Mapping[str, str] | None = None) -> str:
     """`label` in the words of the question where it, or the concept it belongs to, is an option but for punctuation."""
     names = [normalise(label), normalise((broader or {}).get(label, ""))]
     return next((option for name in names for option in options if normalise(option) == name), label)

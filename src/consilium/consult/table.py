@@ -67,13 +67,13 @@ class Table:
         return self._opinions or (), self._precedents or ()
 
     def _encode(self) -> None:
-        images = self._views()
+        images = self.views()
         if images:
             with self.timed("encoder"):
                 self.panel.encoder.embed(images, patches=True)
             self._speaks(self.panel.encoder.card)
 
-    def _views(self) -> list[Image]:
+    def views(self) -> list[Image]:
         return [view for study in self.case.studies for item in study.images for view in views(item)]
 
     def _opinion(self, name: str, card: Card) -> Opinion:
@@ -88,7 +88,7 @@ class Table:
         return opinion
 
     def _search(self) -> tuple[Precedent, ...]:
-        images = self._views()
+        images = self.views()
         if self.panel.retriever is None or not images:
             self.notes.append("no precedents: " + ("no index is open" if images else "the case holds no picture"))
             return ()
@@ -124,19 +124,19 @@ class Table:
         """The generalist's answer to the case beside this evidence; an abstention where there is none and it cannot see
         the picture either."""
         blind = not self.panel.generalist.sees_images
-        if blind and self._views() and not precedents and all(opinion.abstained for opinion in opinions):
+        if blind and self.views() and not precedents and all(opinion.abstained for opinion in opinions):
             return Answer("", abstained="nobody gave evidence, and the generalist sees no images")
-        evidence = Evidence(opinions, precedents, self._broader())
+        evidence = Evidence(opinions, precedents, self.broader())
         answer = self.answer(compose(self.case, evidence, self.profile, worked=blind))
-        return replace(answer, caution=self._conflict(answer, opinions))
+        return replace(answer, caution=self.conflict(answer, opinions))
 
-    def _broader(self) -> dict[str, str]:
+    def broader(self) -> dict[str, str]:
         """Label -> the group that a specialist admitted to the case counts it to."""
         studies = self.case.studies
         cards = [c for c in self.panel.specialists.values() if any(refusal(c, study) is None for study in studies)]
         return {label: group for card in cards for group, labels in card.groups.items() for label in labels}
 
-    def _conflict(self, answer: Answer, opinions: Sequence[Opinion]) -> str:
+    def conflict(self, answer: Answer, opinions: Sequence[Opinion]) -> str:
         """What the specialists' vote says where the generalist decided against it: a reader must not have to find it out."""
         probabilities = tally(votes(opinions, self.case.options), self.case.options)
         if answer.choice is None or not probabilities:
@@ -165,7 +165,7 @@ class Table:
 
     def _looked_at(self, messages: Sequence[Message], answer: Answer) -> tuple[Finding, ...]:
         """What raised the answer's probability in each picture, as findings with a region."""
-        if not self.panel.explains or not answer.text or not self._views():
+        if not self.panel.explains or not answer.text or not self.views():
             return ()
         generalist = self.panel.generalist
         explain = getattr(generalist, "explain", None)
@@ -179,16 +179,24 @@ class Table:
         said, probability = Code.local(answer.text), answer.probabilities.get(answer.choice or "")
         return tuple(Finding(said, probability, region=region, source=generalist.card.name) for region in regions)
 
-    def _by_likelihood(self, messages: Sequence[Message]) -> Answer:
+    def rate(self, messages: Sequence[Message]) -> dict[str, float]:
+        """Option -> its share of the generalist's likelihoods, which is no calibrated probability; CannotScoreError where it
+        has none."""
         generalist, options = self.panel.generalist, self.case.options
         with self.timed("generalist"):
             likelihoods = generalist.score(messages, options)
         peak = max(likelihoods)
         weights = [math.exp(value - peak) for value in likelihoods]
         probabilities = {o: w / sum(weights) for o, w in zip(options, weights, strict=True)}
-        chosen = max(probabilities, key=lambda option: probabilities[option])
         self._speaks(generalist.card)
+        chosen = max(probabilities, key=lambda option: probabilities[option])
         self.exchange += [*messages, Message("assistant", (chosen,))]
+        return probabilities
+
+    def _by_likelihood(self, messages: Sequence[Message]) -> Answer:
+        probabilities = self.rate(messages)
+        chosen = max(probabilities, key=lambda option: probabilities[option])
+        generalist = self.panel.generalist
         self.notes.append("the generalist's option likelihoods decided; they are not calibrated probabilities")
         if not generalist.sees_images:
             self.notes.append(

@@ -1,0 +1,78 @@
+"""arbitrated: measured evidence decides whom to ask, how much each of them counts, and when nobody can say (ours).
+
+The specialists and precedents decide where they are sure; else the generalist reads the case for itself and is weighed with
+them. An open question, which has no options to weigh, is answered as under gsco.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from consilium.consult.arbiter import GENERALIST, PRECEDENTS, Piece, weighable
+from consilium.consult.prompt import Evidence, compose
+from consilium.consult.table import Table
+from consilium.consult.vote import votes
+from consilium.errors import CannotScoreError
+from consilium.types import Answer, Opinion
+
+_TOLD = 2
+
+
+def decide(table: Table) -> Answer:
+    opinions, precedents, options = table.opinions(), table.precedents(), table.case.options
+    if not options:
+        return table.weigh(opinions, precedents)
+    if not votes(opinions, options):
+        return Answer("", abstained=_why_nobody(opinions, options))
+    arbiter, evidence = table.panel.arbiter, Evidence(opinions, precedents, table.broader())
+    pieces, afar = weighable(options, evidence)
+    asked = bool(afar) or float(arbiter.probabilities(pieces, asked=False).max()) < arbiter.sure
+    if asked:
+        pieces, _ = weighable(options, evidence, _own_reading(table))
+    found = arbiter.probabilities(pieces, asked)
+    chosen, most = options[int(found.argmax())], float(found.max())
+    told = "; ".join(_told(piece, lead) for piece, lead in arbiter.influence(pieces, asked)[:_TOLD])
+    answer = Answer(
+        chosen,
+        chosen,
+        {option: float(p) for option, p in zip(options, found, strict=True)},
+        calibrated=not afar,
+        sections={"relied on": told},
+        citations=(
+            *(p.name for p in pieces if p.name not in (PRECEDENTS, GENERALIST)),
+            *(p.case_id for p in precedents),
+        ),
+    )
+    if most < arbiter.floor:
+        reason = (
+            f"no option is likely enough: {chosen} {100 * most:.0f} %, and {100 * arbiter.floor:.0f} % are asked for"
+        )
+        return replace(answer, text="", choice=None, abstained=reason)
+    return replace(answer, caution=table.conflict(answer, opinions))
+
+
+def _own_reading(table: Table) -> dict[str, float] | None:
+    """What the generalist makes of the case alone; None where it sees no images, and would say its prior again, or cannot
+    rate options."""
+    generalist = table.panel.generalist
+    if table.views() and not generalist.sees_images:
+        table.notes.append(f"generalist {generalist.card.name} sees no images: it was not asked")
+        return None
+    try:
+        return table.rate(compose(table.case))
+    except CannotScoreError as reason:
+        table.notes.append(f"{reason} It was not asked.")
+        return None
+
+
+def _why_nobody(opinions: Sequence[Opinion], options: Sequence[str]) -> str:
+    if any(not opinion.abstained for opinion in opinions):
+        return f"no specialist who spoke knows all of the options {', '.join(options)}"
+    reasons = [f"{opinion.specialist}: {opinion.abstained}" for opinion in opinions]
+    admitted = [f"{o.specialist}: {o.abstained}" for o in opinions if o.foreignness is not None]
+    return f"every specialist abstained ({(admitted or reasons or ['there is none'])[0]})"
+
+
+def _told(piece: Piece, lead: float) -> str:
+    return f"{piece.words} ({'for' if lead >= 0 else 'against'} this answer)"
