@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from tests.consult.conftest import case
@@ -42,8 +43,8 @@ def test_the_vote_follows_the_specialists(panel: Panel) -> None:
 
 
 def test_options_that_no_specialist_knows_are_not_voted_on(panel: Panel) -> None:
-    answer = consult(case(options=("yes", "no")), panel, "panel_vote").answer
-    assert answer.choice is None and "yes, no" in (answer.abstained or "")
+    answer = consult(case(options=("large", "small")), panel, "panel_vote").answer
+    assert answer.choice is None and "large, small" in (answer.abstained or "")
 
 
 def test_the_prompt_carries_the_evidence(panel: Panel) -> None:
@@ -180,3 +181,22 @@ def test_a_precedent_is_shown_by_the_option_that_its_label_belongs_to(panel: Pan
     held = consult(case(options=("clear", "lesion")), panel, "rad")
     assert "mass" in {p.label for p in held.precedents}
     assert "lesion (similarity" in held.exchange[-2].text and "mass (similarity" not in held.exchange[-2].text
+
+
+def test_yes_or_no_is_voted_on_where_the_question_names_one_concept(panel: Panel) -> None:
+    def said(question: str) -> float | None:
+        held = consult(replace(case("mass", options=("no", "yes")), question=question), panel, "panel_vote")
+        return held.answer.probabilities.get("yes")
+
+    mass, clear = (f.probability for f in consult(case("mass"), panel, "moed").opinions[0].findings[:2])
+    assert said("Is there a mass in the left lung?") == pytest.approx(mass)
+    assert said("Does it show a lesion?") == pytest.approx(mass)
+    assert said("Are the lungs clear?") != pytest.approx(mass) and clear is not None
+    for unclear in (
+        "Is there no mass?",
+        "Is it free of any mass?",
+        "Is there an amass?",
+        "Mass or clear?",
+        "Is it big?",
+    ):
+        assert said(unclear) is None

@@ -20,7 +20,7 @@ import numpy as np
 from consilium.consult.prompt import Evidence, option_of
 from consilium.consult.vote import votes
 from consilium.errors import MemberError
-from consilium.types import Array, Opinion
+from consilium.types import Array, Case, Opinion
 
 SHIPPED = Path(__file__).parent / "arbiter.json"
 FEATURES = (
@@ -94,13 +94,14 @@ def load(path: Path = SHIPPED) -> Arbiter:
 
 
 def weighable(
-    options: Sequence[str], evidence: Evidence, rated: Mapping[str, float] | None = None
+    case: Case, evidence: Evidence, rated: Mapping[str, float] | None = None
 ) -> tuple[tuple[Piece, ...], float]:
-    """(pieces, how far afield): what speaks to all of the options. `rated`: the generalist's own probabilities.
+    """(pieces, how far afield): what speaks to all of the case's options. `rated`: the generalist's own probabilities.
 
     How far afield is the mean over the specialists who spoke, 0 where the case is of the kind they learnt, at most 1.
     """
-    cast = votes(evidence.opinions, options)
+    options = case.options
+    cast = votes(evidence.opinions, options, case.question)
     opinions = [opinion for opinion in evidence.opinions if opinion.specialist in cast]
     afar = float(np.mean([_far(opinion) for opinion in opinions])) if opinions else 0.0
     firsts = [max(options, key=lambda option: vote[option]) for vote in cast.values()]

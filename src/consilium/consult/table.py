@@ -138,7 +138,7 @@ class Table:
 
     def conflict(self, answer: Answer, opinions: Sequence[Opinion]) -> str:
         """What the specialists' vote says where the generalist decided against it: a reader must not have to find it out."""
-        probabilities = tally(votes(opinions, self.case.options), self.case.options)
+        probabilities = tally(votes(opinions, self.case.options, self.case.question), self.case.options)
         if answer.choice is None or not probabilities:
             return ""
         best = max(probabilities, key=lambda option: probabilities[option])

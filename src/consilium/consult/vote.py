@@ -1,19 +1,24 @@
-"""The specialists' vote on a closed question: the mean of the calibrated probabilities of those who know the options."""
+"""The specialists' vote on a closed question: the mean of the calibrated probabilities of those who know the options, or, where
+the options are yes and no, the concept that the question asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from consilium.consult.parse import normalise
 from consilium.types import Opinion
 
+# A question with one of these may ask for the opposite of what it names.
+_NEGATION = re.compile(r"\b(?:no|not|without|free of|absen\w+|exclude\w*|rule\w* out|lack\w*|\w+n't)\b", re.I)
 
-def votes(opinions: Sequence[Opinion], options: Sequence[str]) -> dict[str, dict[str, float]]:
+
+def votes(opinions: Sequence[Opinion], options: Sequence[str], question: str = "") -> dict[str, dict[str, float]]:
     """Specialist -> probabilities over the options, renormalised, of everyone who spoke and knows all of them."""
     return {
         opinion.specialist: vote
         for opinion in opinions
-        if opinion.abstained is None and (vote := _vote(opinion, options))
+        if opinion.abstained is None and (vote := _vote(opinion, options, question))
     }
 
 
@@ -22,12 +27,30 @@ def tally(votes: dict[str, dict[str, float]], options: Sequence[str]) -> dict[st
     return {o: sum(vote[o] for vote in votes.values()) / len(votes) for o in options} if votes else {}
 
 
-def _vote(opinion: Opinion, options: Sequence[str]) -> dict[str, float] | None:
+def _vote(opinion: Opinion, options: Sequence[str], question: str) -> dict[str, float] | None:
     known = {normalise(f.concept.meaning): f.probability or 0.0 for f in opinion.findings}
     wanted = [normalise(option) for option in options]
+    if sorted(wanted) == ["no", "yes"]:
+        asked = _asked_for(known, question)
+        return (
+            None
+            if asked is None
+            else {o: asked if w == "yes" else 1 - asked for o, w in zip(options, wanted, strict=True)}
+        )
     if not all(option in known for option in wanted):
         return None
     total = sum(known[option] for option in wanted)
     if total <= 0:
         return None
     return {option: known[name] / total for option, name in zip(options, wanted, strict=True)}
+
+
+def _asked_for(known: Mapping[str, float], question: str) -> float | None:
+    """The probability of the one concept that the question names; None where it names none or several, or may negate it.
+    Of concepts within one another (pneumonia, viral pneumonia) the longest counts."""
+    if _NEGATION.search(question):
+        return None
+    text = f" {re.sub(r'[^a-z0-9]+', ' ', normalise(question))} "
+    named = [name for name in known if f" {re.sub(r'[^a-z0-9]+', ' ', name)} " in text]
+    longest = [name for name in named if not any(name != other and name in other for other in named)]
+    return known[longest[0]] if len(longest) == 1 else None

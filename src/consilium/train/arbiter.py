@@ -83,7 +83,7 @@ def _left_out(cases: Sequence[Weighed], parts: Sequence[Array], decay: float) ->
         for asked in (False, True):
             weights = _vector(_weights(kept, asked, decay))
             for i in np.flatnonzero(out):
-                found[asked][i] = cases[i].features(asked) @ weights
+                found[asked][int(i)] = cases[int(i)].features(asked) @ weights
     return found
 
 

@@ -23,13 +23,13 @@ def decide(table: Table) -> Answer:
     opinions, precedents, options = table.opinions(), table.precedents(), table.case.options
     if not options:
         return table.weigh(opinions, precedents)
-    if not votes(opinions, options):
+    if not votes(opinions, options, table.case.question):
         return Answer("", abstained=_why_nobody(opinions, options))
     arbiter, evidence = table.panel.arbiter, Evidence(opinions, precedents, table.broader())
-    pieces, afar = weighable(options, evidence)
+    pieces, afar = weighable(table.case, evidence)
     asked = bool(afar) or float(arbiter.probabilities(pieces, asked=False).max()) < arbiter.sure
     if asked:
-        pieces, _ = weighable(options, evidence, _own_reading(table))
+        pieces, _ = weighable(table.case, evidence, _own_reading(table))
     found = arbiter.probabilities(pieces, asked)
     chosen, most = options[int(found.argmax())], float(found.max())
     told = "; ".join(_told(piece, lead) for piece, lead in arbiter.influence(pieces, asked)[:_TOLD])

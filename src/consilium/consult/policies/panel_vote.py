@@ -12,7 +12,7 @@ def decide(table: Table) -> Answer:
     if not speaking:
         return Answer("", abstained="every specialist abstained")
     options = table.case.options or _classes(table, list(speaking.values()))
-    cast = votes(list(speaking.values()), options)
+    cast = votes(list(speaking.values()), options, table.case.question)
     if not cast:
         return Answer(
             "", abstained=f"no specialist who spoke knows all of the options {', '.join(options) or '(none given)'}"
