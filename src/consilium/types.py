@@ -139,7 +139,10 @@ class Genome(_ComparesArrays):
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked, and of what. `id` is derived from content, never from a file name (names identify people)."""
+    """What is asked, and of what. `id` is derived from content, never from a file name (names identify people).
+
+    `multiple`: any number of the options may hold, none included; else exactly one does.
+    """
 
     id: str
     question: str
@@ -147,6 +150,7 @@ class Case:
     studies: tuple[Study, ...] = ()
     history: str = ""
     genome: Genome | None = None
+    multiple: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +249,8 @@ class Completion:
 
 @dataclass(frozen=True)
 class Answer:
-    """The signed answer. `choice` is one of the case's options or None; `abstained` says why there is none.
+    """The signed answer. `choice` is one of the case's options or None; `choices` those that hold where several may, "No finding"
+    if none does; `abstained` says why there is none.
 
     `probabilities` (option -> [0, 1]) says in `calibrated` whether it was calibrated; `citations` name what was relied on;
     `caution` says what speaks against it, "" where nothing does.
@@ -260,6 +265,7 @@ class Answer:
     citations: tuple[str, ...] = ()
     caution: str = ""
     abstained: str | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ def ask(
         typer.Argument(metavar="PATH... QUESTION", help="Files, folders or ZIPs (each one a case), then the question."),
     ],
     options: Annotated[str | None, typer.Option(help="The possible answers, separated by commas.")] = None,
-    policy: Annotated[str, typer.Option(help="solo, panel_vote, moed, rad or gsco.")] = "gsco",
+    multiple: Annotated[
+        bool, typer.Option("--multiple", help="Any number of the options may hold, none included.")
+    ] = False,
+    policy: Annotated[str, typer.Option(help="solo, panel_vote, moed, rad, gsco or arbitrated.")] = "gsco",
     generalist: Annotated[str, typer.Option(help="Who decides; see `consilium members generalists`.")] = "native",
     model: Annotated[str | None, typer.Option(help="Folder or model id for the generalists hf and openai.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Endpoint for the generalist openai.")] = None,
@@ -56,7 +59,8 @@ def ask(
     if generalist not in {"hf", "openai"} and (model or base_url):
         raise UsageError(f"--model and --base-url are for the generalists hf and openai, not for {generalist}.")
     start = time.perf_counter()
-    cases = [case_of(studies, question, split(options), history) for studies in _read(paths, modality, body_part)]
+    read = _read(paths, modality, body_part)
+    cases = [case_of(studies, question, split(options), history, multiple) for studies in read]
     read_s = (time.perf_counter() - start) / len(cases)
     panel = assemble(
         specialists=split(specialists) if specialists is not None else None,

@@ -76,7 +76,7 @@ def _bars(answer: Answer, block: str) -> Table:
     table.add_column(width=_BAR)
     table.add_column(justify="right")
     for option, probability in sorted(answer.probabilities.items(), key=lambda pair: -pair[1]):
-        style = "bold" if option == answer.choice else ""
+        style = "bold" if option == answer.choice or option in answer.choices else ""
         full = round(_BAR * probability) if 0 <= probability <= 1 else 0
         table.add_row(_text(option, style), Text(block * full, "green"), _text(wording.percent(probability), style))
     return table

@@ -11,7 +11,7 @@ import consilium
 from consilium.consult import policies
 from consilium.consult.panel import Panel
 from consilium.consult.parse import normalise
-from consilium.consult.prompt import Profile
+from consilium.consult.prompt import NO_FINDING, Profile
 from consilium.consult.route import identify
 from consilium.consult.table import Table
 from consilium.errors import UsageError
@@ -22,13 +22,15 @@ DEFAULT_POLICY = "gsco"
 _BATCH = 32
 
 
-def case_of(studies: Sequence[Study], question: str, options: Sequence[str] = (), history: str = "") -> Case:
+def case_of(
+    studies: Sequence[Study], question: str, options: Sequence[str] = (), history: str = "", multiple: bool = False
+) -> Case:
     """A case from what was read; its id is a digest of pictures and question, so that it names nobody."""
     digest = hashlib.sha256(question.encode())
     for study in studies:
         for item in study.images:
             digest.update(item.digest.encode())
-    return Case(f"case-{digest.hexdigest()[:12]}", question, tuple(options), tuple(studies), history)
+    return Case(f"case-{digest.hexdigest()[:12]}", question, tuple(options), tuple(studies), history, multiple=multiple)
 
 
 def consult(case: Case, panel: Panel, policy: str = DEFAULT_POLICY, profile: Profile = "measured") -> Consultation:
@@ -40,7 +42,7 @@ def consult(case: Case, panel: Panel, policy: str = DEFAULT_POLICY, profile: Pro
     """
     start = time.perf_counter()
     decide = policies.get(policy)
-    _check_options(case.options)
+    _check_options(case.options, case.multiple)
     case = identify(case, panel.router)
     table = Table(case, panel, profile)
     answer = decide(table)
@@ -77,9 +79,14 @@ def consult_many(
             yield replace(held, timings_s={**held.timings_s, **added})
 
 
-def _check_options(options: Sequence[str]) -> None:
+def _check_options(options: Sequence[str], multiple: bool) -> None:
     distinct = {normalise(option) for option in options}
-    if options and (len(distinct) < max(2, len(options)) or "" in distinct):
+    if multiple and (not options or normalise(NO_FINDING) in distinct):
+        raise UsageError(
+            f"a question of which several options may hold needs options, without {NO_FINDING!r}: that is offered."
+        )
+    least = 1 if multiple else 2
+    if options and (len(distinct) < max(least, len(options)) or "" in distinct):
         raise UsageError(
             f"the options {', '.join(map(repr, options))} cannot be told apart. Give two or more that differ."
         )

@@ -30,6 +30,7 @@ MODALITY_WORDS = {
 SYSTEM = (
     "You are a physician who leads a council. Weigh the evidence by its measured reliability and answer the question."
 )
+NO_FINDING = "No finding"
 _SHOWN_CONCEPTS = 3
 
 
@@ -57,7 +58,7 @@ def compose(
     images = tuple(view for study in case.studies for item in study.images for view in views(item))
     if profile == "published":
         return (Message("user", (*images, _published(case, evidence))),)
-    examples = _worked(case, evidence) if worked and case.options else ()
+    examples = _worked(case, evidence) if worked and case.options and not case.multiple else ()
     system = Message("system", (SYSTEM + _reliability(evidence.opinions),))
     return (system, *examples, Message("user", (*images, _measured(case, _lines(case, evidence)))))
 
@@ -69,20 +70,28 @@ def _published(case: Case, evidence: Evidence) -> str:
     if not case.options:
         lines = [f"You are required to answer the question based on the medical image. The question is {case.question}"]
     else:
-        lines.append(f"The possible diagnoses are: {', '.join(map(repr, case.options))}.")
+        lines.append(f"The possible diagnoses are: {', '.join(map(repr, _offered(case)))}.")
     if evidence.precedents:
         lines.append(f"The diagnoses of the most similar cases are {', '.join(p.label for p in evidence.precedents)}.")
     said = [_diagnosis(opinion, case.options) for opinion in evidence.opinions if not opinion.abstained]
     if said:
         lines.append(f"The diagnoses of the specialist models are {', '.join(said)}.")
-    if case.options:
+    if case.multiple:
+        lines.append("The response should only contain one or more options.")
+        lines.append(f"Only if no other option fits, you can choose '{NO_FINDING}'.")
+    elif case.options:
         lines.append("The response should only contain one option.")
     return " ".join(lines)
 
 
 def _measured(case: Case, lines: Sequence[str]) -> str:
-    closed = f"Options: {', '.join(case.options)}. Answer with one option only."
+    how = f"every option that holds, {NO_FINDING} only where no other does" if case.multiple else "one option only"
+    closed = f"Options: {', '.join(_offered(case))}. Answer with {how}."
     return "\n".join([*lines, f"Question: {case.question}", *([closed] if case.options else [])])
+
+
+def _offered(case: Case) -> tuple[str, ...]:
+    return (*case.options, NO_FINDING) if case.multiple else case.options
 
 
 def _lines(case: Case, evidence: Evidence) -> list[str]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from consilium.consult import parse
+from consilium.consult import parse, several
 from consilium.consult.panel import Panel
-from consilium.consult.prompt import Evidence, Profile, compose
+from consilium.consult.prompt import NO_FINDING, Evidence, Profile, compose
 from consilium.consult.route import alike, demand_modality, refusal
 from consilium.consult.vote import tally, votes
 from consilium.errors import CannotScoreError
@@ -138,6 +138,8 @@ class Table:
 
     def conflict(self, answer: Answer, opinions: Sequence[Opinion]) -> str:
         """What the specialists' vote says where the generalist decided against it: a reader must not have to find it out."""
+        if self.case.multiple:
+            return _unlike(answer, several.voted(opinions, self.case.options))
         probabilities = tally(votes(opinions, self.case.options, self.case.question), self.case.options)
         if answer.choice is None or not probabilities:
             return ""
@@ -155,6 +157,8 @@ class Table:
     def _answered(self, messages: Sequence[Message]) -> Answer:
         if not self.case.options:
             return Answer(self.ask(messages).text.strip(), citations=self._citations())
+        if self.case.multiple:
+            return self._several(messages)
         if self.profile == "published":
             return self._by_words(messages)
         try:
@@ -182,15 +186,19 @@ class Table:
     def rate(self, messages: Sequence[Message]) -> dict[str, float]:
         """Option -> its share of the generalist's likelihoods, which is no calibrated probability; CannotScoreError where it
         has none."""
-        generalist, options = self.panel.generalist, self.case.options
+        generalist, options, multiple = self.panel.generalist, self.case.options, self.case.multiple
         with self.timed("generalist"):
-            likelihoods = generalist.score(messages, options)
-        peak = max(likelihoods)
-        weights = [math.exp(value - peak) for value in likelihoods]
-        probabilities = {o: w / sum(weights) for o, w in zip(options, weights, strict=True)}
+            likelihoods = generalist.score(messages, (*options, NO_FINDING) if multiple else options)
+        if multiple:
+            probabilities = several.rated(likelihoods, options)
+            said = ", ".join(several.holding(probabilities))
+        else:
+            peak = max(likelihoods)
+            weights = [math.exp(value - peak) for value in likelihoods]
+            probabilities = {o: w / sum(weights) for o, w in zip(options, weights, strict=True)}
+            said = max(probabilities, key=lambda option: probabilities[option])
         self._speaks(generalist.card)
-        chosen = max(probabilities, key=lambda option: probabilities[option])
-        self.exchange += [*messages, Message("assistant", (chosen,))]
+        self.exchange += [*messages, Message("assistant", (said,))]
         return probabilities
 
     def _by_likelihood(self, messages: Sequence[Message]) -> Answer:
@@ -203,6 +211,25 @@ class Table:
                 f"generalist {generalist.card.name} sees no images: it weighed the written evidence alone"
             )
         return Answer(chosen, chosen, probabilities, citations=self._citations())
+
+    def _several(self, messages: Sequence[Message]) -> Answer:
+        """The options that hold: by likelihood against "No finding", else by its words."""
+        if self.profile == "measured":
+            try:
+                return self.holding(self.rate(messages))
+            except CannotScoreError as reason:
+                self.notes.append(f"{reason} The options were read from its words.")
+        text = self.ask(messages, max_tokens=16 * len(self.case.options)).text.strip()
+        found = parse.choices(text, self.case.options, NO_FINDING)
+        abstained = None if found else "the generalist's words state something beside the options"
+        said = ", ".join(found) if found else text
+        return Answer(said, citations=self._citations(), abstained=abstained, choices=found or ())
+
+    def holding(self, probabilities: dict[str, float], calibrated: bool = False) -> Answer:
+        """The answer to a question of which several options may hold."""
+        held = several.holding(probabilities)
+        cited = self._citations()
+        return Answer(", ".join(held), None, probabilities, calibrated, citations=cited, choices=held)
 
     def _by_words(self, messages: Sequence[Message]) -> Answer:
         text = self.ask(messages, max_tokens=32).text.strip()
@@ -217,3 +244,10 @@ class Table:
     def _speaks(self, card: Card) -> None:
         if card not in self.cards:
             self.cards.append(card)
+
+
+def _unlike(answer: Answer, voted: dict[str, dict[str, float]]) -> str:
+    """Where the specialists' vote on single options is against the answer."""
+    mean = {option: sum(cast.values()) / len(cast) for option, cast in voted.items()}
+    against = [f"{o} {100 * p:.0f} %" for o, p in mean.items() if (p >= 0.5) != (o in answer.choices)]
+    return f"the specialists disagree on {', '.join(against)}" if against and answer.choices else ""

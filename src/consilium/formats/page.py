@@ -46,7 +46,10 @@ def _content(consultation: Consultation) -> dict[str, Any]:
         "consultation": consultation,
         "case": case,
         "answer": answer,
-        "answer_bars": [_Bar(o, _width(p), wording.percent(p), o == answer.choice) for o, p in _ranked(answer)],
+        "answer_bars": [
+            _Bar(o, _width(p), wording.percent(p), o == answer.choice or o in answer.choices)
+            for o, p in _ranked(answer)
+        ],
         # What was answered stands above; where it was seen is drawn below.
         "answer_findings": _bars([f for f in answer.findings if f.concept.meaning not in {answer.choice, answer.text}]),
         "answer_marked": _marked(case, answer.findings),

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from consilium.consult.arbiter import GENERALIST, PRECEDENTS, Piece, weighable
 from consilium.consult.prompt import Evidence, compose
+from consilium.consult.several import about, voted
 from consilium.consult.table import Table
 from consilium.consult.vote import votes
 from consilium.errors import CannotScoreError
@@ -23,6 +24,8 @@ def decide(table: Table) -> Answer:
     opinions, precedents, options = table.opinions(), table.precedents(), table.case.options
     if not options:
         return table.weigh(opinions, precedents)
+    if table.case.multiple:
+        return _several(table, Evidence(opinions, precedents))
     if not votes(opinions, options, table.case.question):
         return Answer("", abstained=_why_nobody(opinions, options))
     arbiter, evidence = table.panel.arbiter, Evidence(opinions, precedents, table.broader())
@@ -50,6 +53,25 @@ def decide(table: Table) -> Answer:
         )
         return replace(answer, text="", choice=None, abstained=reason)
     return replace(answer, caution=table.conflict(answer, opinions))
+
+
+def _several(table: Table, evidence: Evidence) -> Answer:
+    """Each option is weighed as a question of its own; the generalist is asked once, where one of them is not sure."""
+    arbiter, case = table.panel.arbiter, table.case
+    unknown = [option for option in case.options if option not in voted(evidence.opinions, case.options)]
+    if unknown:
+        return Answer("", abstained=f"no specialist who spoke knows {', '.join(unknown)}")
+    asked_of = {option: about(option, case, evidence) for option in case.options}
+    weighed = {option: weighable(*asked) for option, asked in asked_of.items()}
+    found = {option: arbiter.probabilities(pieces, False) for option, (pieces, _) in weighed.items()}
+    afar = any(far for _, far in weighed.values())
+    read = _own_reading(table) if afar or any(float(p.max()) < arbiter.sure for p in found.values()) else None
+    if read is not None:
+        for option, asked in asked_of.items():
+            pieces, _ = weighable(*asked, {"yes": read[option], "no": 1 - read[option]})
+            found[option] = arbiter.probabilities(pieces, True)
+    answer = table.holding({option: float(p[0]) for option, p in found.items()}, calibrated=not afar)
+    return replace(answer, caution=table.conflict(answer, evidence.opinions))
 
 
 def _own_reading(table: Table) -> dict[str, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consilium.consult.several import voted as voted_on
 from consilium.consult.table import Table
 from consilium.consult.vote import tally, votes
 from consilium.types import Answer, Opinion
@@ -11,6 +12,12 @@ def decide(table: Table) -> Answer:
     speaking = {opinion.specialist: opinion for opinion in table.opinions() if opinion.abstained is None}
     if not speaking:
         return Answer("", abstained="every specialist abstained")
+    if table.case.multiple:
+        voted = voted_on(list(speaking.values()), table.case.options)
+        missing = [option for option in table.case.options if option not in voted]
+        if missing:
+            return Answer("", abstained=f"no specialist who spoke knows {', '.join(missing)}")
+        return table.holding({option: sum(cast.values()) / len(cast) for option, cast in voted.items()})
     options = table.case.options or _classes(table, list(speaking.values()))
     cast = votes(list(speaking.values()), options, table.case.question)
     if not cast:
