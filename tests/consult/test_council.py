@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from tests import phantoms
 from tests.consult.conftest import case
 
 from consilium.consult import policies
@@ -12,8 +13,9 @@ from consilium.consult.council import case_of, consult, consult_many
 from consilium.consult.panel import Panel
 from consilium.errors import UnknownMemberError, UsageError
 from consilium.formats import record
-from consilium.protocols import Features
-from consilium.types import Case, Consultation, Image, Opinion
+from consilium.protocols import Entry, Features
+from consilium.retrievers import exact
+from consilium.types import Case, Consultation, Image, Opinion, Precedent
 
 
 @pytest.mark.parametrize("policy", policies.names())
@@ -200,3 +202,23 @@ def test_yes_or_no_is_voted_on_where_the_question_names_one_concept(panel: Panel
         "Is it big?",
     ):
         assert said(unclear) is None
+
+
+def test_an_open_question_is_shown_the_nearest_reports(panel: Panel) -> None:
+    rows, index = panel.encoder.embed([Image(phantoms.draw("mass", s), "") for s in range(3)]).pooled, exact.load()
+    told = ("A round mass.\nNo effusion.", "", "word " * 100)
+    index.encoder_key = panel.encoder.card.version
+    index.add(
+        [
+            Entry(f, Precedent(f"r{i}", "mass", 1.0, report=told[i], modality="CR"), "", str(i))
+            for i, f in enumerate(rows)
+        ]
+    )
+    panel.retriever = index
+    for profile, lead in (("measured", "Report of a similar known case (similarity"), ("published", "The reports of")):
+        text = consult(case(options=()), panel, "rad", profile).exchange[0 if profile == "published" else -2].text  # type: ignore[arg-type]
+        assert lead in text and "A round mass. No effusion." in text and text.count("word") == 80
+        assert "similar case" not in consult(case(), panel, "rad", profile).exchange[-2].text.replace(
+            "similar cases are mass", ""
+        )  # type: ignore[arg-type]
+    assert "Report of" not in consult(case(), panel, "rad").exchange[-2].text

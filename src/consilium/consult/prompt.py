@@ -32,6 +32,7 @@ SYSTEM = (
 )
 NO_FINDING = "No finding"
 _SHOWN_CONCEPTS = 3
+_SHOWN_REPORTS, _REPORT_WORDS = 2, 80
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ def _published(case: Case, evidence: Evidence) -> str:
         lines = [f"You are required to answer the question based on the medical image. The question is {case.question}"]
     else:
         lines.append(f"The possible diagnoses are: {', '.join(map(repr, _offered(case)))}.")
-    if evidence.precedents:
+    reports = () if case.options else _reports(evidence.precedents)
+    if reports:
+        lines.append(f"The reports of the most similar cases are: {' '.join(text for text, _ in reports)}")
+    elif evidence.precedents:
         lines.append(f"The diagnoses of the most similar cases are {', '.join(p.label for p in evidence.precedents)}.")
     said = [_diagnosis(opinion, case.options) for opinion in evidence.opinions if not opinion.abstained]
     if said:
@@ -103,7 +107,14 @@ def _lines(case: Case, evidence: Evidence) -> list[str]:
     if evidence.precedents:
         shown = [(option_of(p.label, case.options, evidence.broader), p.similarity) for p in evidence.precedents]
         lines.append(_precedent_line(shown))
-    return lines
+    reports = () if case.options else _reports(evidence.precedents)
+    return lines + [f"Report of a similar known case (similarity {likeness:.2f}): {text}" for text, likeness in reports]
+
+
+def _reports(precedents: Sequence[Precedent]) -> tuple[tuple[str, float], ...]:
+    """(text, similarity) of the nearest known cases that have a report, one line each and cut after some words."""
+    told = [(p.report.split(), p.similarity) for p in precedents if p.report.strip()][:_SHOWN_REPORTS]
+    return tuple((" ".join(words[:_REPORT_WORDS]) + " ..." * (len(words) > _REPORT_WORDS), s) for words, s in told)
 
 
 def _worked(case: Case, evidence: Evidence) -> tuple[Message, ...]:
