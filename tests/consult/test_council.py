@@ -54,7 +54,7 @@ def test_the_prompt_carries_the_evidence(panel: Panel) -> None:
     prompt = exchange[-2].text
     opinion = consult(case(), panel, "moed").opinions[0]
     best = opinion.findings[0]
-    assert f"Specialist mass_finder: {best.concept.meaning} {100 * (best.probability or 0):.0f} %" in prompt
+    assert f"Specialist mass_finder (reliable): {best.concept.meaning} {100 * (best.probability or 0):.0f} %" in prompt
     assert "Options: clear, mass" in prompt
     assert "mass_finder AUROC" in exchange[0].text and "on 24 unseen cases" in exchange[0].text
     assert prompt.count("similarity") == len(consult(case(), panel, "rad").precedents)

@@ -31,6 +31,8 @@ SYSTEM = (
     "You are a physician who leads a council. Weigh the evidence by its measured reliability and answer the question."
 )
 NO_FINDING = "No finding"
+# Least AUROC -> what a specialist is called.
+REPUTE = ((0.88, "reliable"), (0.75, "fair"), (0.65, "weak"), (0.0, "unreliable"))
 _SHOWN_CONCEPTS = 3
 _SHOWN_REPORTS, _REPORT_WORDS = 2, 80
 
@@ -144,7 +146,14 @@ def _shown(opinion: Opinion, options: Sequence[str]) -> list[tuple[str, float]]:
 
 def _opinion_line(opinion: Opinion, shown: Sequence[tuple[str, float]]) -> str:
     said = ", ".join(f"{label} {100 * p:.0f} %" for label, p in shown)
-    return f"Specialist {opinion.specialist}: {said}.{' Less sure here than measured.' if opinion.caution else ''}"
+    repute = f" ({word})" if (word := _repute(opinion)) else ""
+    return f"Specialist {opinion.specialist}{repute}: {said}.{' Less sure here than measured.' if opinion.caution else ''}"
+
+
+def _repute(opinion: Opinion) -> str:
+    """Its measured AUROC in a word, which a small language model reads better than a number; "" where it is not measured."""
+    auroc = next((score.value for score in opinion.reliability if score.metric == "AUROC"), float("nan"))
+    return next((word for least, word in REPUTE if auroc >= least), "")
 
 
 def _precedent_line(labels: Sequence[tuple[str, float]]) -> str:
