@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import consilium
-from consilium.cli import ask, explain, export, index, inspect, members, specialist, train, weights
+from consilium.cli import ask, datasets, explain, export, index, inspect, members, specialist, train, weights
 from consilium.errors import ConsiliumError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask.ask)
+app.command("datasets")(datasets.datasets)
 app.command("explain")(explain.explain)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)

@@ -99,7 +99,7 @@ def read_folder(
     records = tuple(_record(folder, row, multiple, patient_column) for row in rows)
     split_source = "index.csv"
     if {record.split for record in records} != set(SPLITS):
-        records, split_source = _draw_split(folder, records)
+        records, split_source = draw_split(folder, records)
     _check(folder, records)
     classes = tuple(label_columns) or _classes(records, no_finding if multiple else "")
     if len(classes) < (1 if label_columns or multiple else 2):
@@ -152,7 +152,7 @@ def _record(folder: Path, row: dict[str, str], multiple: bool, patient_column: s
     return Record(path, labels, _SPLIT_WORDS.get(split, split), patient, row)
 
 
-def _draw_split(folder: Path, records: Sequence[Record]) -> tuple[tuple[Record, ...], str]:
+def draw_split(folder: Path, records: Sequence[Record]) -> tuple[tuple[Record, ...], str]:
     """What the index leaves open, by a hash of the patient, so that each falls in the same part on every machine: all three
     parts, or a val out of train where only train and test are given."""
     given = {record.split for record in records}
