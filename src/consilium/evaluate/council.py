@@ -1,0 +1,78 @@
+"""Who is evaluated: a council by names, so that every process can seat its own, and what it was made of, for the records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import consilium
+from consilium.consult import arbiter, parse, policies, prompt, several, table, vote
+from consilium.consult.panel import DEFAULT_ENCODER, DEFAULT_GENERALIST, Panel, assemble
+from consilium.consult.prompt import Profile
+from consilium.evaluate.exclude import MOST_ALIKE
+
+# This policy asks no generalist: its answers are the same whoever it is, and none is loaded for it.
+WITHOUT_GENERALIST = frozenset({"panel_vote"})
+WEIGHS = "arbitrated"
+
+
+@dataclass(frozen=True)
+class Council:
+    """What `consult.panel.assemble` takes, and the prompt's profile. A subclass may seat others."""
+
+    specialists: tuple[str, ...] | None = None
+    generalist: str = DEFAULT_GENERALIST
+    index: str | None = "shipped"
+    encoder: str = DEFAULT_ENCODER
+    generalist_options: Mapping[str, Any] = field(default_factory=dict)
+    profile: Profile = "measured"
+    arbiter: Path = arbiter.SHIPPED
+
+    def panel(self) -> Panel:
+        panel = assemble(
+            specialists=self.specialists,
+            generalist=self.generalist,
+            index=self.index,
+            encoder=self.encoder,
+            generalist_options=dict(self.generalist_options),
+        )
+        panel.arbiter_file = self.arbiter
+        return panel
+
+    def facts(self, panel: Panel, policy: str, asks: bool) -> dict[str, Any]:
+        """All of the council that answers under `policy` hang on; `asks`: also the generalist, which is loaded for it."""
+        index, router = panel.retriever, panel.router
+        return {
+            "consilium": consilium.__version__,
+            "policy": policy,
+            "profile": self.profile,
+            "generalist": _named(panel.generalist.card) if asks else None,
+            "specialists": {name: card.version for name, card in panel.specialists.items()},
+            "router": _named(router.card) if router else None,
+            "encoder": _named(panel.encoder.card),
+            "index": {"name": self.index, "size": len(index), **_named(index.card, "retriever")} if index else None,
+            "most_alike": MOST_ALIKE,
+            "wording": wording(policy),
+            **({"arbiter": _digest(self.arbiter)} if policy == WEIGHS else {}),
+        }
+
+
+def wording(policy: str) -> str:
+    """A digest of the sources that decide what a generalist is told and how its answer is read."""
+    folder = Path(policies.__file__).parent
+    sources = [Path(str(module.__file__)) for module in (prompt, parse, table, vote, several, arbiter)]
+    digest = hashlib.sha256()
+    for path in (*sources, folder / f"{policy}.py"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _named(card: Any, key: str = "name") -> dict[str, str]:
+    return {key: card.name, "version": card.version}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
