@@ -25,7 +25,7 @@ class Stage:
     learns  "projector", "lora" or both; for the warm start always the projector.
     blind   the pictures are left out: a model that knows the questions alone, to compare with.
     only    sets to learn from; empty for all.
-    up      set -> how many times its share (3: thrice), so that a small set is not drowned.
+    up      set, or condition of guided conversations -> how many times its share (3: thrice), so that it is not drowned.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -253,9 +254,15 @@ def _groups(stage: Stage, shards: Path) -> Iterator[Mapping[str, Any]]:
             if stage.only and group["dataset"] not in stage.only:
                 continue
             place = int(hashlib.sha256(f"{stage.name} {group['id']}".encode()).hexdigest()[:8], 16) / 2**32
-            wanted = share * stage.up.get(group["dataset"], 1.0)
+            wanted = share * math.prod(stage.up.get(name, 1.0) for name in _known_by(group))
             times = 1 if group["split"] == "val" else int(wanted) + (place < wanted - int(wanted))
             yield from [group] * times
+
+
+def _known_by(group: Mapping[str, Any]) -> tuple[str, ...]:
+    """What `up` may name a group by: its set, the condition of its evidence, whether its eyes are misled."""
+    first = group["branches"][0]
+    return (group["dataset"], *(first[key] for key in ("condition", "eyes") if key in first))
 
 
 def _base(recipe: Recipe) -> tuple[Any, Any]:
