@@ -84,7 +84,8 @@ def specialist(request: pytest.FixtureRequest, encoder: Encoder) -> Specialist:
 def check(opinion: Opinion, card: Card) -> None:
     """What holds of any opinion."""
     assert (opinion.specialist, opinion.version) == (card.name, card.version)
-    assert (opinion.reliability, opinion.licence) == (card.scores, card.licence)
+    assert opinion.reliability[: len(card.scores)] == card.scores and opinion.licence == card.licence
+    assert all(score.metric == "local accuracy" for score in opinion.reliability[len(card.scores) :])
     assert bool(opinion.findings) == (opinion.abstained is None)
     assert opinion.abstained != ""
 

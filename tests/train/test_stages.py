@@ -140,6 +140,20 @@ def test_mix_and_up_sampling_say_how_often_a_group_comes(config: Path, places: s
     assert {g["dataset"] for g in stages._groups(only, places.shards)} == {"rare"}
 
 
+def test_guided_conversations_are_weighed_by_their_condition(config: Path, places: stages.Places) -> None:
+    made = tiny_bases.groups()
+    for number, group in enumerate(made):
+        group["branches"][0] |= {"condition": ("as_is", "adversarial")[number % 2]} | (
+            {"eyes": "misled"} if number % 4 == 0 else {}
+        )
+    tiny_bases.write_shards(places.shards, "talk", made)
+    stage = replace(read_recipe(config).stage("instruction"), up={"misled": 3, "adversarial": 0})
+    came = [g["id"] for g in stages._groups(stage, places.shards) if g["split"] == "train"]
+    for number, group in enumerate(made):
+        if group["split"] == "train":
+            assert came.count(group["id"]) == (0 if number % 2 else 3 if number % 4 == 0 else 1)
+
+
 def test_blind_trains_on_the_questions_alone(config: Path, places: stages.Places) -> None:
     changes = ["stages.instruction.blind=true", 'stages.instruction.after=""']
     recipe = read_recipe(config, changes)

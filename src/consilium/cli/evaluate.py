@@ -242,11 +242,8 @@ def _council(
     remote: dict[str, Any] = {"model": model, "base_url": base_url, "allow_remote": allow_remote}
     loaded_with = remote if name == "openai" else {"model": model} if name == "hf" else {}
     seated = None if specialists is None else split(specialists)
-    index, weights = kept
-    known = None if index == "none" else index
-    return Council(
-        seated, name, known, generalist_options=loaded_with, profile=chosen, arbiter=weights or arbiter.SHIPPED
-    )
+    known, weights = None if kept[0] == "none" else kept[0], kept[1] or arbiter.SHIPPED
+    return Council(seated, name, known, generalist_options=loaded_with, profile=chosen, arbiter=weights)
 
 
 def _task(folder: Path, labels: str | None, where: list[str] | None, wishes: tuple[Any, ...]) -> Task:

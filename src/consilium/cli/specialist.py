@@ -1,4 +1,4 @@
-"""`consilium specialist`: train light specialists on a folder, list those there are."""
+"""`consilium specialist`: train specialists on a folder, one or a suite of different ones, list those there are."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from consilium.cli.common import counting, emit, pairs, split
+from consilium.cli.common import counting, emit, pairs, split, staging
 
 app = typer.Typer(
-    help="Train light specialists on your own folders, and list those there are.\n\nExample: consilium specialist list",
+    help="Train specialists on your own folders, and list those there are.\n\nExample: consilium specialist list",
     no_args_is_help=True,
 )
 
@@ -44,13 +44,11 @@ def train(
     from consilium import registry
     from consilium.consult.panel import DEFAULT_ENCODER
     from consilium.datasets.folder import read_folder
-    from consilium.errors import UsageError
     from consilium.settings import settings
     from consilium.train.specialist import Recipe
     from consilium.train.specialist import train as train_specialist
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-        raise UsageError(f"{name!r} cannot name a specialist: use letters, digits, _ and -, at most 64.")
+    _demand_name(name)
     data = read_folder(folder, label_columns=split(labels), where=pairs(where, "--where"))
     recipe = Recipe(
         name,
@@ -70,6 +68,78 @@ def train(
     typer.echo(f"trained {card.name} ({', '.join(c.meaning for c in card.concepts)}), measured on its test split:")
     for score in card.scores:
         typer.echo(f"  {score.metric:<28} {score.value:.3f}  [{score.low:.3f}, {score.high:.3f}]  n={score.n}")
+
+
+@app.command()
+def suite(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A folder with index.csv (path, label[s], split, patient_id), or a sub-folder per class."),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What the members' names begin with; the folder's name by default.")
+    ] = None,
+    members: Annotated[
+        str | None, typer.Option(help="Which of linear, mlp, neighbours, dino, convnet, texture; all by default.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How often to train each; the first ships, all are measured.")] = 3,
+    modality: Annotated[
+        str | None, typer.Option(help="What the pictures are (CR,DX | CT | MR | US ...), if headers do not say.")
+    ] = None,
+    body_part: Annotated[str | None, typer.Option(help="What they show (CHEST, HEAD ...).")] = None,
+    labels: Annotated[str | None, typer.Option(help="Columns of 0, 1 or blank to learn, instead of `label`.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Keep only rows with COLUMN=VALUE. May be repeated.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="NAME=a+b: a concept that is the sum of classes.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the trained specialists, for their cards.")] = "",
+    data_licence: Annotated[str, typer.Option(help="Licence of the data, for the cards and the precedents.")] = "",
+    second_encoder: Annotated[str, typer.Option(help="What the member `dino` looks through.")] = "dinov2_small",
+    index: Annotated[bool, typer.Option(help="Write the train part as an index of precedents too.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Train several cheap and different specialists on one folder, and measure how well and how differently they judge.
+
+    Interrupted, it goes on where it stopped. The report lies in CONSILIUM_HOME/suites/NAME/suite.html.
+
+    Example: consilium specialist suite ../shared/data/lung_ct_iqoth --name lung --modality CT --body-part CHEST
+    """
+    from consilium import registry
+    from consilium.consult.panel import DEFAULT_ENCODER
+    from consilium.datasets.folder import read_folder
+    from consilium.settings import settings
+    from consilium.train import suite_report
+    from consilium.train.specialist import Recipe
+    from consilium.train.suite import Options, train_suite
+    from consilium.train.suite_members import MEMBERS
+
+    name = name or folder.resolve().name
+    # The longest member's name is built from it: NAME_neighbours.
+    _demand_name(name, at_most=50)
+    data = read_folder(folder, label_columns=split(labels), where=pairs(where, "--where"))
+    recipe = Recipe(
+        name,
+        tuple(m.upper() for m in split(modality)),
+        tuple(b.upper() for b in split(body_part)),
+        licence=licence,
+        data_licence=data_licence,
+        groups=_groups(pairs(group, "--group"), data.classes),
+    )
+    with staging(quiet=json) as tell:
+        encoder = registry.get("encoders", DEFAULT_ENCODER).load()
+        options = Options(split(members) or MEMBERS, seeds, second_encoder, index, tell)
+        made = train_suite(data, recipe, encoder, settings().home, options)
+    if json:
+        emit(suite_report.as_json(made))
+        return
+    for row in suite_report.table(made):
+        typer.echo(f"{row[0]:<28} {row[1]:>15} {row[2]:>15} {row[3]:>15} {row[4]:>8}  {row[5]}")
+    typer.echo(f"\n{settings().home / 'suites' / name / 'suite.html'}")
+
+
+def _demand_name(name: str, at_most: int = 64) -> None:
+    from consilium.errors import UsageError
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or len(name) > at_most:
+        raise UsageError(f"{name!r} cannot name a specialist: use letters, digits, _ and -, at most {at_most}.")
 
 
 def _groups(given: dict[str, str], classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -147,7 +147,9 @@ def _shown(opinion: Opinion, options: Sequence[str]) -> list[tuple[str, float]]:
 def _opinion_line(opinion: Opinion, shown: Sequence[tuple[str, float]]) -> str:
     said = ", ".join(f"{label} {100 * p:.0f} %" for label, p in shown)
     repute = f" ({word})" if (word := _repute(opinion)) else ""
-    return f"Specialist {opinion.specialist}{repute}: {said}.{' Less sure here than measured.' if opinion.caution else ''}"
+    return (
+        f"Specialist {opinion.specialist}{repute}: {said}.{' Less sure here than measured.' if opinion.caution else ''}"
+    )
 
 
 def _repute(opinion: Opinion) -> str:

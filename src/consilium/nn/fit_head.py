@@ -23,21 +23,28 @@ OWN, KEPT_OUT, WIDEST = 0.975, 0.995, 2.0
 LADDER = tuple(Shape(0, decay) for decay in (1e-2, 3e-2, 1e-1, 3e-1, 1.0)) + tuple(
     Shape(64, decay) for decay in (1e-2, 1e-1)
 )
+SEED = 20240
 
 
-def fit(features: Array, targets: Array, exclusive: bool, shape: Shape) -> dict[str, Array]:
-    """(n, d) features and (n, c) targets (NaN: not labelled) -> tensors of an uncalibrated head. Deterministic."""
+def fit(features: Array, targets: Array, exclusive: bool, shape: Shape, seed: int = SEED) -> dict[str, Array]:
+    """(n, d) features and (n, c) targets (NaN: not labelled) -> tensors of an uncalibrated head. `seed` decides where an MLP
+    starts; the same seed gives the same head."""
     import torch
 
-    torch.manual_seed(20240)
-    scale = features.std(axis=0)
-    tensors = {"centre": features.mean(axis=0), "scale": np.where(scale > 1e-6, scale, 1).astype(np.float32)}
+    torch.manual_seed(seed)
+    tensors = spread(features)
     x = torch.from_numpy(standardise(tensors, features).astype(np.float32))
     y = torch.from_numpy(targets.astype(np.float32))
     head = _head(x.shape[1], y.shape[1], shape.hidden)
-    _minimise(head, lambda: _loss(head(x), y, exclusive) + _penalty(head, shape.decay), shape.hidden > 0)
+    _minimise(head, lambda: loss(head(x), y, exclusive) + _penalty(head, shape.decay), shape.hidden > 0)
     names = ("hidden.weight", "hidden.bias", "weight", "bias")[-len(list(head.parameters())) :]
     return tensors | {name: p.detach().numpy() for name, p in zip(names, head.parameters(), strict=True)}
+
+
+def spread(features: Array) -> dict[str, Array]:
+    """What standardises features (n, d): centre and scale (d,)."""
+    scale = features.std(axis=0)
+    return {"centre": features.mean(axis=0), "scale": np.where(scale > 1e-6, scale, 1).astype(np.float32)}
 
 
 def _head(d: int, c: int, hidden: int):  # type: ignore[no-untyped-def]
@@ -51,7 +58,8 @@ def _head(d: int, c: int, hidden: int):  # type: ignore[no-untyped-def]
     return head
 
 
-def _loss(logits, targets, exclusive: bool):  # type: ignore[no-untyped-def]
+def loss(logits, targets, exclusive: bool):  # type: ignore[no-untyped-def]
+    """Mean cross-entropy of torch logits (n, c), over labelled entries where classes do not exclude each other."""
     from torch.nn import functional
 
     if exclusive:

@@ -7,11 +7,12 @@ Tensors (float32), with d features, c concepts, h hidden units, k principal dire
     calibration.slope, calibration.offset (c,)   logit -> slope * logit + offset
     foreign.basis (k, d), foreign.precision (k,), foreign.residual (1,)
     foreign.own, foreign.limit (1,)         distances: most of its own kind lie within the first; beyond the second, abstain
+    foreign.centre, foreign.scale (d,)      only where the head judges other features than those of the foreign tensors
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,19 +21,9 @@ import numpy as np
 from consilium.errors import MemberError
 from consilium.types import Array
 
-REQUIRED = (
-    "centre",
-    "scale",
-    "weight",
-    "bias",
-    "calibration.slope",
-    "calibration.offset",
-    "foreign.basis",
-    "foreign.precision",
-    "foreign.residual",
-    "foreign.own",
-    "foreign.limit",
-)
+CALIBRATION = ("calibration.slope", "calibration.offset")
+FOREIGN = ("foreign.basis", "foreign.precision", "foreign.residual", "foreign.own", "foreign.limit")
+REQUIRED = ("centre", "scale", "weight", "bias", *CALIBRATION, *FOREIGN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +35,7 @@ class LightHead:
 
     def logits(self, features: Array) -> Array:
         """(n, d) pooled features -> (n, c) calibrated logits."""
-        raw = raw_logits(self.tensors, features)
-        return raw * self.tensors["calibration.slope"] + self.tensors["calibration.offset"]
+        return calibrated(self.tensors, raw_logits(self.tensors, features))
 
     def probabilities(self, features: Array) -> Array:
         """(n, d) -> (n, c) in [0, 1]."""
@@ -53,12 +43,12 @@ class LightHead:
 
     def foreignness(self, features: Array) -> Array:
         """(n, d) -> (n,): distance from the training pictures, 1 where most of its own kind end."""
-        return distance(self.tensors, features) / self.tensors["foreign.own"]
+        return foreignness(self.tensors, features)
 
     @property
     def limit(self) -> float:
         """The foreignness beyond which a picture is not judged; at least 1."""
-        return float(self.tensors["foreign.limit"][0] / self.tensors["foreign.own"][0])
+        return limit(self.tensors)
 
     def gradient(self, features: Array, concept: int) -> Array:
         """(d,) one picture's features -> (d,) derivative of the concept's calibrated logit by each feature."""
@@ -91,21 +81,49 @@ def to_probabilities(logits: Array, exclusive: bool) -> Array:
 def distance(tensors: Mapping[str, Array], features: Array) -> Array:
     """(n, d) -> (n,) Mahalanobis distance in the k leading directions plus the scaled residual outside them: what a
     Gaussian with one shared variance for the small directions gives (probabilistic PCA; Tipping and Bishop 1999)."""
-    x = standardise(tensors, features)
-    along = x @ tensors["foreign.basis"].T
+    x, along = project(tensors, features)
     inside = (along**2 * tensors["foreign.precision"]).sum(axis=1)
     outside = np.maximum((x**2).sum(axis=1) - (along**2).sum(axis=1), 0) * tensors["foreign.residual"]
     return np.sqrt(inside + outside)
 
 
+def project(tensors: Mapping[str, Array], features: Array) -> tuple[Array, Array]:
+    """(n, d) features -> standardised (n, d), and their places (n, k) along the directions of the foreign tensors."""
+    own = {name: tensors.get(f"foreign.{name}", tensors.get(name)) for name in ("centre", "scale")}
+    x = (features - own["centre"]) / own["scale"]
+    return x, x @ tensors["foreign.basis"].T
+
+
+def calibrated(tensors: Mapping[str, Array], logits: Array) -> Array:
+    """(n, c) logits of the head -> calibrated ones."""
+    return logits * tensors["calibration.slope"] + tensors["calibration.offset"]
+
+
+def foreignness(tensors: Mapping[str, Array], features: Array) -> Array:
+    """(n, d) -> (n,): distance from the training pictures, 1 where most of its own kind end."""
+    return distance(tensors, features) / tensors["foreign.own"]
+
+
+def limit(tensors: Mapping[str, Array]) -> float:
+    """The foreignness beyond which a picture is not judged; at least 1."""
+    return float(tensors["foreign.limit"][0] / tensors["foreign.own"][0])
+
+
 def save(tensors: Mapping[str, Array], path: Path) -> None:
+    """Writes safetensors: integers and float16 as they are, all else as float32."""
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}, path)
+    kept = {n: v.dtype if v.dtype.kind in "iu" or v.dtype == np.float16 else np.float32 for n, v in tensors.items()}
+    save_file({name: np.ascontiguousarray(value, kept[name]) for name, value in tensors.items()}, path)
 
 
 def load(path: Path, exclusive: bool) -> LightHead:
     """Reads model.safetensors; MemberError where it is damaged or lacks a tensor."""
+    return LightHead(read(path, REQUIRED), exclusive)
+
+
+def read(path: Path, required: Sequence[str]) -> dict[str, Array]:
+    """The tensors of a specialist's model; MemberError where the file is damaged or lacks a required one."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -113,7 +131,7 @@ def load(path: Path, exclusive: bool) -> LightHead:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise MemberError(f"{path} cannot be read: {error}. Train the specialist again.") from error
-    missing = [name for name in REQUIRED if name not in tensors]
+    missing = [name for name in required if name not in tensors]
     if missing:
         raise MemberError(f"{path} lacks {', '.join(missing)}. Train the specialist again.")
-    return LightHead(tensors, exclusive)
+    return tensors

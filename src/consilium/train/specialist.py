@@ -4,18 +4,16 @@ card filled from the untouched test split.
 1. A picture that lies in two splits is kept in the later one (test, then val) alone.
 2. Train and val are cut into five folds by patient; where no patient is known, into blocks of neighbouring files of one
    label, since neighbours often show one patient. Every head of the ladder judges each fold unseen.
-3. The head with the least calibrated loss on the folds is chosen. The same held-out judgements give its calibration and,
-   with the background of other modalities, the limit beyond which a picture is foreign.
+3. The head with the least calibrated loss on the folds is chosen. The same held-out judgements give its calibration, its
+   accuracy by region of feature space and, with the background of other modalities, the limit beyond which a picture is
+   foreign.
 4. That head is fitted on train and val; the test split is scored once.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -27,14 +25,14 @@ from consilium.datasets.folder import FolderDataset, Record
 from consilium.errors import DataError
 from consilium.metrics import classification as metric
 from consilium.metrics.bootstrap import interval
-from consilium.nn import fit_head
+from consilium.nn import fit_head, region
 from consilium.nn.fit_head import HeldOut, Shape
-from consilium.nn.light_head import LightHead, distance, save
+from consilium.nn.light_head import LightHead, calibrated, distance, to_probabilities
 from consilium.protocols import Card, Encoder
-from consilium.registry import read_card
 from consilium.train import background
 from consilium.train.features import Encoded, Progress, encode
 from consilium.train.kind import kind_of
+from consilium.train.trained_folder import write
 from consilium.types import Array, Code, Score
 
 FOLDS = 5
@@ -61,13 +59,28 @@ class Recipe:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """Rows of one or more splits."""
+class Part:
+    """Rows of one or more splits: features (n, d), targets (n, c), patients and folds of each; `rows` among the data's
+    records."""
 
     features: Array
     targets: Array
     patients: tuple[str, ...]
     folds: Array
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A folder that is read, encoded and checked: what to learn from (train and val together), what to be tested on, and
+    `counts` for the card."""
+
+    data: FolderDataset
+    recipe: Recipe
+    encoded: Encoded
+    both: Part
+    test: Part
+    counts: Mapping[str, object]
 
 
 def train(data: FolderDataset, recipe: Recipe, encoder: Encoder, room: Path, progress: Progress | None = None) -> Card:
@@ -76,6 +89,23 @@ def train(data: FolderDataset, recipe: Recipe, encoder: Encoder, room: Path, pro
     Raises DataError where a split is empty or a class has no picture to learn from, UsageError where nobody knows the
     modality. An older specialist of that name is replaced only when the new one is complete.
     """
+    ready = prepare(data, recipe, encoder, progress)
+    data, recipe, both, test = ready.data, ready.recipe, ready.both, ready.test
+    shape, held_out = choose(both, data.exclusive)
+    tensors = fit_head.fit(both.features, both.targets, data.exclusive, shape)
+    tensors |= fit_head.calibrate(held_out.logits, both.targets, data.exclusive)
+    tensors |= bounds(tensors, ready, encoder, held_out.distances)
+    said = to_probabilities(calibrated(tensors, held_out.logits), data.exclusive)
+    tensors |= region.tensors(tensors, both.features, region.correct(said, both.targets, data.exclusive))
+    head = LightHead(tensors, data.exclusive)
+    scores = evaluate(head.probabilities(test.features), head.foreignness(test.features) > head.limit, ready)
+    return write(
+        card_of(ready, encoder, scores) | {"fit": {**asdict(shape), **ready.counts}}, tensors, room / recipe.name
+    )
+
+
+def prepare(data: FolderDataset, recipe: Recipe, encoder: Encoder, progress: Progress | None = None) -> Ready:
+    """Encodes, fills in what the recipe leaves open, keeps the splits apart. Raises as `train` does."""
     encoded = encode(data.records, encoder, progress)
     if not recipe.modalities:
         modalities, body_parts = kind_of(encoded, encoder)
@@ -85,28 +115,27 @@ def train(data: FolderDataset, recipe: Recipe, encoder: Encoder, room: Path, pro
     both, test = (_part(data, encoded, kept, splits) for splits in (("train", "val"), ("test",)))
     if not len(both.features) or not len(test.features):
         raise DataError(f"{data.folder} has no pictures to learn from, or none to be tested on.")
-    shape, held_out = choose(both, data.exclusive)
-    tensors = fit_head.fit(both.features, both.targets, data.exclusive, shape)
-    tensors |= fit_head.calibrate(held_out.logits, both.targets, data.exclusive)
-    tensors |= fit_head.foreign(tensors, both.features)
-    card = Card("specialist", recipe.name, "", "", recipe.modalities, recipe.body_parts)
-    others = background.foreign_to(card, encoder.card.version)
-    far = distance(tensors, others) if len(others) else np.empty(0, np.float32)
-    tensors |= fit_head.limits(held_out.distances, far, recipe.margin)
-    scores = evaluate(LightHead(tensors, data.exclusive), test, data.classes, recipe.groups)
     near = _near_duplicates(both.features, test.features)
     counts = _counts(data, kept, dropped, near) | {"labels_without_train_pictures": unlearnt}
-    made = _card(data, recipe, encoder, scores) | {"fit": {**asdict(shape), **counts}}
-    return _write(made, tensors, room / recipe.name)
+    return Ready(data, recipe, encoded, both, test, counts)
 
 
-def choose(part: _Part, exclusive: bool) -> tuple[Shape, HeldOut]:
+def bounds(tensors: Mapping[str, Array], ready: Ready, encoder: Encoder, distances: Array) -> dict[str, Array]:
+    """The foreign tensors of train and val, standardised as in `tensors`, with limits by the held-out distances (n,) of own
+    pictures and by the background of other modalities and body parts."""
+    found = fit_head.foreign(tensors, ready.both.features)
+    card = Card("specialist", ready.recipe.name, "", "", ready.recipe.modalities, ready.recipe.body_parts)
+    others = background.foreign_to(card, encoder.card.version)
+    far = distance({**tensors, **found}, others) if len(others) else np.empty(0, np.float32)
+    return found | fit_head.limits(distances, far, ready.recipe.margin)
+
+
+def choose(part: Part, exclusive: bool) -> tuple[Shape, HeldOut]:
     """The head of the ladder with the least calibrated loss on held-out folds, and what it said of them; the earlier
     (simpler) one at a tie."""
 
     def loss(held_out: HeldOut) -> float:
-        calibration = fit_head.calibrate(held_out.logits, part.targets, exclusive)
-        logits = held_out.logits * calibration["calibration.slope"] + calibration["calibration.offset"]
+        logits = calibrated(fit_head.calibrate(held_out.logits, part.targets, exclusive), held_out.logits)
         return fit_head.negative_log_likelihood(logits, part.targets, exclusive)
 
     tried = [
@@ -116,17 +145,20 @@ def choose(part: _Part, exclusive: bool) -> tuple[Shape, HeldOut]:
     return min(tried, key=lambda pair: loss(pair[1]))
 
 
-def folds(records: Sequence[Record], patients_known: bool) -> Array:
+def folds(records: Sequence[Record], patients_known: bool, seed: int = 0) -> Array:
     """(n,) fold of each record, 0 to FOLDS - 1: all pictures of a patient in one; without patients, neighbouring files of
-    one label in one."""
+    one label in one. Another seed draws other folds by the same rule."""
     if patients_known:
-        return np.array([int(hashlib.sha256(r.patient.encode()).hexdigest()[:8], 16) % FOLDS for r in records])
+        salt = f"{seed} " if seed else ""
+        return np.array([int(hashlib.sha256((salt + r.patient).encode()).hexdigest()[:8], 16) % FOLDS for r in records])
     place: dict[tuple[str, ...], list[int]] = {}
     for i in sorted(range(len(records)), key=lambda i: _natural(records[i].path.name)):
         place.setdefault(records[i].labels, []).append(i)
     found = np.zeros(len(records), int)
+    draw = np.random.default_rng(seed)
     for rows in place.values():
-        found[rows] = np.arange(len(rows)) * FOLDS // len(rows)
+        turn = draw.integers(len(rows)) if seed else 0
+        found[rows] = (np.arange(len(rows)) + turn) % len(rows) * FOLDS // len(rows)
     return found
 
 
@@ -135,13 +167,11 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def evaluate(
-    head: LightHead, test: _Part, classes: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None
-) -> tuple[Score, ...]:
-    """Every figure of the card, with bootstrap intervals over patients. Foreign pictures are scored too: the share of the
-    specialist's own test pictures on which it would abstain stands beside."""
-    p, y, exclusive = head.probabilities(test.features), test.targets, head.exclusive
-    foreign = head.foreignness(test.features) > head.limit
+def evaluate(p: Array, foreign: Array, ready: Ready) -> tuple[Score, ...]:
+    """Every figure of the card, from the probabilities (n, c) of the test pictures, with bootstrap intervals over patients.
+    Those that are `foreign` (n,) are scored too: the share of the specialist's own test pictures on which it would abstain
+    stands beside."""
+    y, exclusive, classes = ready.test.targets, ready.data.exclusive, ready.data.classes
     figures: dict[str, Callable[[Array], float]] = {
         "AUROC": lambda rows: metric.mean_auroc(y[rows], p[rows]),
         "macro-F1": lambda rows: metric.macro_f1(y[rows], p[rows], exclusive),
@@ -153,11 +183,11 @@ def evaluate(
         figures["accuracy"] = lambda rows: metric.accuracy(y[rows], p[rows])
         figures["classwise ECE"] = lambda rows: metric.classwise_error(y[rows], p[rows])
     columns = {label: [i] for i, label in enumerate(classes)}
-    columns |= {group: [classes.index(m) for m in members] for group, members in (groups or {}).items()}
+    columns |= {group: [classes.index(m) for m in members] for group, members in ready.recipe.groups.items()}
     for label, members in columns.items():
         figures[f"AUROC {label}"] = _one_against_rest(y, p, members)
     floor = Score("ECE if perfectly calibrated", *metric.perfect_calibration_error(p, exclusive), len(p))
-    return (*(interval(name, figure, test.patients) for name, figure in figures.items()), floor)
+    return (*(interval(name, figure, ready.test.patients) for name, figure in figures.items()), floor)
 
 
 def _one_against_rest(y: Array, p: Array, members: Sequence[int]) -> Callable[[Array], float]:
@@ -175,11 +205,12 @@ def _apart(records: Sequence[Record], encoded: Encoded) -> tuple[list[int], int]
     return kept, len(records) - len(kept)
 
 
-def _part(data: FolderDataset, encoded: Encoded, kept: Sequence[int], splits: Sequence[str]) -> _Part:
+def _part(data: FolderDataset, encoded: Encoded, kept: Sequence[int], splits: Sequence[str]) -> Part:
     rows = [i for i in kept if data.records[i].split in splits]
     records = [data.records[i] for i in rows]
     patients = tuple(r.patient for r in records)
-    return _Part(encoded.features[rows], data.targets(records), patients, folds(records, bool(data.patient_column)))
+    own = folds(records, bool(data.patient_column))
+    return Part(encoded.features[rows], data.targets(records), patients, own, tuple(rows))
 
 
 def _learnable(data: FolderDataset, kept: Sequence[int]) -> tuple[FolderDataset, list[str]]:
@@ -214,7 +245,9 @@ def _counts(data: FolderDataset, kept: Sequence[int], dropped: int, near: int) -
     }
 
 
-def _card(data: FolderDataset, recipe: Recipe, encoder: Encoder, scores: Sequence[Score]) -> dict[str, object]:
+def card_of(ready: Ready, encoder: Encoder, scores: Sequence[Score]) -> dict[str, object]:
+    """What card.json holds of a light specialist, but for its version and how it was fitted."""
+    data, recipe = ready.data, ready.recipe
     concepts = [recipe.codes.get(label, Code.local(label)) for label in data.classes]
     card = Card(
         kind="specialist",
@@ -232,24 +265,3 @@ def _card(data: FolderDataset, recipe: Recipe, encoder: Encoder, scores: Sequenc
         not_for=("use on patients: it is not a medical device", *recipe.not_for),
     )
     return asdict(card) | {"loader": "light", "exclusive": data.exclusive, "encoder": encoder.card.version}
-
-
-def _write(made: dict[str, object], tensors: Mapping[str, Array], target: Path) -> Card:
-    """Writes both files beside the target and swaps the folder in, so that a kill leaves the old one or the new one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        save(tensors, fresh / "model.safetensors")
-        made["version"] = hashlib.sha256((fresh / "model.safetensors").read_bytes()).hexdigest()[:12]
-        (fresh / "card.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-        fresh.chmod(0o755)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-            target.rename(old / target.name)
-            fresh.rename(target)
-            shutil.rmtree(old)
-        else:
-            fresh.rename(target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return read_card(target / "card.json")

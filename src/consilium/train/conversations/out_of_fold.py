@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +13,24 @@ import numpy as np
 from consilium import registry
 from consilium.datasets.folder import FolderDataset, Record
 from consilium.errors import MemberError
-from consilium.nn import fit_head, light_head
+from consilium.nn import fit_head, light_head, region
 from consilium.nn.light_head import LightHead, to_probabilities
 from consilium.protocols import Card, Encoder
 from consilium.train.specialist import folds
-from consilium.types import Array, Code, Finding, Opinion
+from consilium.types import Array, Code, Finding, Opinion, Score
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Rows of pictures: probabilities (n, classes) of the card's concepts, foreignness (n,); beyond `limit` it abstains."""
+    """Rows of pictures: probabilities (n, classes) of the card's concepts, foreignness (n,); beyond `limit` it abstains.
+    `local`: its accuracy on the known pictures most like each, () where the specialist keeps none."""
 
     card: Card
     exclusive: bool
     probabilities: Array
     foreignness: Array
     limit: float
+    local: tuple[Score, ...] = ()
 
     def opinion(self, row: int) -> Opinion:
         """As the light specialist says it, but for the region."""
@@ -41,7 +43,8 @@ class Judged:
             caution = (
                 f"{far:.2f} times as far as most of its training pictures: its probabilities are not calibrated here"
             )
-        return stated(self.card, self.probabilities[row], self.exclusive, caution=caution)
+        said = stated(self.card, self.probabilities[row], self.exclusive, caution=caution)
+        return replace(said, reliability=(*said.reliability, *self.local[row : row + 1]))
 
 
 def stated(card: Card, probabilities: Array | None, exclusive: bool, caution: str = "", abstained: str = "") -> Opinion:
@@ -74,20 +77,32 @@ def judge(name: str, data: FolderDataset, records: Sequence[Record], features: A
     # Sums over threads differ in their last bit, and the shards must not.
     torch.set_num_threads(1)
     try:
-        held = fit_head.out_of_fold(features, targets, data.exclusive, shape, folds(records, bool(data.patient_column)))
+        own = folds(records, bool(data.patient_column))
+        held = fit_head.out_of_fold(features, targets, data.exclusive, shape, own)
     finally:
         torch.set_num_threads(threads)
     fitted = fit_head.calibrate(held.logits, targets, data.exclusive)
     logits = held.logits * fitted["calibration.slope"] + fitted["calibration.offset"]
     foreignness = held.distances / head.tensors["foreign.own"]
-    return Judged(card, data.exclusive, to_probabilities(logits, data.exclusive), foreignness, head.limit)
+    p = to_probabilities(logits, data.exclusive)
+    return Judged(card, data.exclusive, p, foreignness, head.limit, _local(head, p, features, targets, own))
 
 
 def bystander(name: str, features: Array, encoder: Encoder) -> Judged:
     """The shipped specialist `name` on pictures (n, d) of a set that it was not trained on."""
     folder, made, head = _shipped(name, encoder)
     p, far = head.probabilities(features), head.foreignness(features)
-    return Judged(registry.read_card(folder / "card.json"), bool(made["exclusive"]), p, np.asarray(far), head.limit)
+    card, local = registry.read_card(folder / "card.json"), region.scores(head.tensors, features)
+    return Judged(card, bool(made["exclusive"]), p, np.asarray(far), head.limit, local)
+
+
+def _local(head: LightHead, p: Array, features: Array, targets: Array, own: Array) -> tuple[Score, ...]:
+    """The accuracy near each picture from pictures of other folds; () where the specialist keeps no known pictures."""
+    if "region.places" not in head.tensors:
+        return ()
+    gate = fit_head.spread(features)
+    gate |= fit_head.foreign(gate, features)
+    return region.held_out_scores(gate, features, region.correct(p, targets, head.exclusive), own)
 
 
 def _shipped(name: str, encoder: Encoder) -> tuple[Path, dict[str, object], LightHead]:
@@ -97,4 +112,6 @@ def _shipped(name: str, encoder: Encoder) -> tuple[Path, dict[str, object], Ligh
             f"specialist {name} is no light specialist on features of {encoder.card.version}; train it again."
         )
     made = json.loads((member.folder / "card.json").read_text(encoding="utf-8"))
+    if made["loader"] != "light":
+        raise MemberError(f"specialist {name} is no light specialist: its held-out judgements lie in its own folder.")
     return member.folder, made, light_head.load(member.folder / "model.safetensors", bool(made["exclusive"]))

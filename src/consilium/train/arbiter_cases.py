@@ -1,0 +1,103 @@
+"""The held-out cases that an arbiter is fitted on: val pictures of a set, what its specialists said of them without having seen
+them, the most similar train pictures, and what the generalist, which never learnt val, made of them alone.
+
+Each picture is taken twice: with opinions of ordinary folds, and with those of folds that are clusters of feature space (what
+`suite_ground` calls shifted), since a pool that is fitted on familiar pictures alone trusts its members too much on others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from consilium.consult.arbiter import weighable
+from consilium.consult.prompt import Evidence
+from consilium.consult.table import PRECEDENTS
+from consilium.datasets.folder import FolderDataset, Record
+from consilium.errors import DataError
+from consilium.nn.region import METRIC
+from consilium.protocols import Card, Encoder
+from consilium.registry import read_card
+from consilium.train.arbiter import Weighed
+from consilium.train.conversations.out_of_fold import stated
+from consilium.train.features import Encoded, encode
+from consilium.train.specialist import NEAR
+from consilium.train.suite_store import HeldOutFile, read_held_out
+from consilium.types import Array, Case, Opinion, Precedent, Score
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A closed question on a set with one class a picture. `words`: class -> option (several may share one)."""
+
+    question: str
+    words: Mapping[str, str]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.words.values()))
+
+
+def gather(
+    data: FolderDataset,
+    asked: Asked,
+    members: Sequence[Path],
+    rated: Mapping[int, Mapping[str, float]],
+    encoder: Encoder,
+) -> list[Weighed]:
+    """Two cases for each val picture that every member judged held out. `members`: folders of a suite; `rated`: row of the
+    picture in `data` -> the generalist's probabilities of the options from the picture alone, where it was asked.
+
+    Raises DataError where the members know none of the val pictures.
+    """
+    held = [(read_card(folder / "card.json"), read_held_out(folder)) for folder in members]
+    encoded = encode(data.records, encoder)
+    known = set.intersection(*(set(file.digests) for _, file in held)) if held else set()
+    rows = [i for i, r in enumerate(data.records) if r.split == "val" and encoded.digests[i] in known]
+    if not rows:
+        raise DataError(f"the suite holds no judgement of a val picture of {data.folder}. Train it on this folder.")
+    cases = []
+    for row in rows:
+        case = Case(f"row {row}", asked.question, asked.options)
+        truth = asked.options.index(asked.words[data.records[row].labels[0]])
+        for shifted in (False, True):
+            said = tuple(o for card, file in held if (o := _opinion(card, file, encoded.digests[row], shifted)))
+            found = () if shifted else _precedents(data.records, encoded, row, asked.words)
+            pieces, afar = weighable(case, Evidence(said, found), rated.get(row))
+            if said:
+                cases.append(Weighed(data.name, pieces, truth, afar))
+    return cases
+
+
+def _opinion(card: Card, file: HeldOutFile, digest: str, shifted: bool) -> Opinion | None:
+    """What the member said of the picture from a fold without it; None where it has no such judgement."""
+    place = file.digests.index(digest)
+    tensors = file.shifted if shifted else vars(file)
+    p, far, local = (tensors[name][place] for name in ("probabilities", "foreignness", "local_accuracy"))
+    if np.isnan(p).any():
+        return None
+    caution = "unlike its training pictures" if far > 1 else ""
+    opinion = stated(card, p, exclusive=True, caution=caution)
+    near = () if np.isnan(local) else (Score(METRIC, float(local), float(local), float(local), 0),)
+    return replace(opinion, foreignness=float(far), reliability=(*card.scores, *near))
+
+
+def _precedents(
+    records: Sequence[Record], encoded: Encoded, row: int, words: Mapping[str, str]
+) -> tuple[Precedent, ...]:
+    """The most similar train pictures of other patients, near-duplicates left out, by their options."""
+    unit = _unit(encoded.features)
+    alike = unit @ unit[row]
+    other = [
+        i
+        for i in np.argsort(-alike, kind="stable")
+        if records[i].split == "train" and alike[i] <= NEAR and records[i].patient != records[row].patient
+    ]
+    return tuple(Precedent(f"row {i}", words[records[i].labels[0]], float(alike[i])) for i in other[:PRECEDENTS])
+
+
+def _unit(features: Array) -> Array:
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
