@@ -140,6 +140,21 @@ def test_mix_and_up_sampling_say_how_often_a_group_comes(config: Path, places: s
     assert {g["dataset"] for g in stages._groups(only, places.shards)} == {"rare"}
 
 
+def test_a_stage_may_keep_a_part_of_what_it_changed(config: Path, places: stages.Places) -> None:
+    for change, name in (([], "whole"), (["stages.instruction.keep=0.25"], "part")):
+        recipe = read_recipe(config, change)
+        for stage in recipe.chain():
+            if stage.name == "instruction" or not (places.out / stage.name).exists():
+                stages.run_stage(recipe, stage, places)
+        (places.out / "instruction").rename(places.out / name)
+    before, whole, part = (load_file(places.out / n / stages.LEARNT) for n in ("alignment", "whole", "part"))
+    for name, tensor in whole.items():
+        start = before.get(name, torch.zeros_like(tensor) if "lora_B" in name else tensor)
+        assert torch.allclose(part[name], start + 0.25 * (tensor - start), atol=1e-6)
+    with pytest.raises(UsageError, match="at most 1"):
+        read_recipe(config, ["stages.instruction.keep=1.5"])
+
+
 def test_guided_conversations_are_weighed_by_their_condition(config: Path, places: stages.Places) -> None:
     made = tiny_bases.groups()
     for number, group in enumerate(made):

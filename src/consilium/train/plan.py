@@ -25,6 +25,8 @@ class Stage:
     learns  "projector", "lora" or both; for the warm start always the projector.
     blind   the pictures are left out: a model that knows the questions alone, to compare with.
     only    sets to learn from; empty for all.
+    keep    how much of what the stage changed is kept: 1 all of it; 0.6 weights three fifths of the way from those before to those
+            after (WiSE-FT; Wortsman et al. 2022), which gives back part of what the stage unlearnt.
     up      set, or condition of guided conversations -> how many times its share (3: thrice), so that it is not drowned.
     """
 
@@ -36,6 +38,7 @@ class Stage:
     blind: bool = False
     only: tuple[str, ...] = ()
     up: Mapping[str, float] = field(default_factory=dict)
+    keep: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
 
 
 def _stage(name: str, body: dict[str, Any], recipe: Recipe) -> Stage:
-    own = {key: body.pop(key) for key in ("after", "mix", "learns", "blind", "only", "up") if key in body}
+    own = {key: body.pop(key) for key in ("after", "mix", "learns", "blind", "only", "up", "keep") if key in body}
     kind: type[Plan] | type[WarmPlan] = WarmPlan if name == WARM else Plan
     if kind is Plan:
         body.setdefault("precision", recipe.precision)
@@ -108,13 +111,15 @@ def _stage(name: str, body: dict[str, Any], recipe: Recipe) -> Stage:
     if unknown or not set(learns) <= set(LEARNABLE):
         wrong = unknown or sorted(set(learns) - set(LEARNABLE))
         raise UsageError(
-            f"stage {name} has no setting {', '.join(wrong)}; there are: after, mix, learns, blind, only, up, "
+            f"stage {name} has no setting {', '.join(wrong)}; there are: after, mix, learns, blind, only, up, keep, "
             f"{', '.join(f.name for f in fields(kind))}; it may learn {', '.join(LEARNABLE)}."
         )
     try:
         plan = kind(**body)
     except TypeError as error:
         raise UsageError(f"stage {name}: {error}.") from error
+    if not 0 < own.get("keep", 1.0) <= 1:
+        raise UsageError(f"stage {name} keeps {own['keep']} of what it changes; say more than 0 and at most 1.")
     if not own.get("mix"):
         raise UsageError(f"stage {name} does not say what it learns from: mix = {{ SHARDS = 1.0 }}.")
     return Stage(
@@ -126,6 +131,7 @@ def _stage(name: str, body: dict[str, Any], recipe: Recipe) -> Stage:
         bool(own.get("blind", False)),
         tuple(own.get("only", ())),
         own.get("up", {}),
+        float(own.get("keep", 1.0)),
     )
 
 

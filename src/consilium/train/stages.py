@@ -220,7 +220,10 @@ def _train(
     trained = student.learns("projector" in stage.learns, "lora" in stage.learns)
     per_image = llava.tokens_per_image(student.config.vision_config)
     run = loop.Run(student, trained, examples["train"], pictures, folder / "run", per_image)
+    before = {name: tensor.clone() for name, tensor in student.learnt().items()}
     loop.train(run, stage.plan, told.step)
+    if stage.keep < 1:
+        student.take(_part_of_the_way(before, student.learnt(), stage.keep))
     history = loop.read_history(folder / "run")
     return {
         "examples": {split: len(found) for split, found in examples.items()},
@@ -229,6 +232,12 @@ def _train(
         "seconds": sum(step["seconds"] for step in history),
         "val_loss": val_loss(student, examples["val"], pictures, stage.plan.precision),
     }
+
+
+def _part_of_the_way(before: Mapping[str, Tensor], after: Mapping[str, Tensor], keep: float) -> dict[str, Tensor]:
+    """Weights `keep` of the way from before to after; LoRA that added nothing before comes from zero."""
+    start = {n: before.get(n, torch.zeros_like(t) if "lora_B" in n else t) for n, t in after.items()}
+    return {n: torch.lerp(start[n], t, keep) for n, t in after.items()}
 
 
 @torch.no_grad()
