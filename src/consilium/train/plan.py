@@ -25,8 +25,8 @@ class Stage:
     learns  "projector", "lora" or both; for the warm start always the projector.
     blind   the pictures are left out: a model that knows the questions alone, to compare with.
     only    sets to learn from; empty for all.
-    keep    how much of what the stage changed is kept: 1 all of it; 0.6 weights three fifths of the way from those before to those
-            after (WiSE-FT; Wortsman et al. 2022), which gives back part of what the stage unlearnt.
+    keep    how much of what the stage changed is kept: 1 all of it; 0.6 weights three fifths of the way from those before to
+            those after (WiSE-FT; Wortsman et al. 2022), which gives back part of what the stage unlearnt.
     up      set, or condition of guided conversations -> how many times its share (3: thrice), so that it is not drowned.
     """
 
