@@ -10,7 +10,7 @@ STUDIES := install read_samples encoder_probe abstention retrieval latency preci
 NATIVE := $(or $(CONSILIUM_HOME),$(HOME)/.local/share/consilium)/train/native
 RECIPE := --config configs/train/native.toml --data ../shared/data
 
-.PHONY: demo test check specialists native study study-native clean weights
+.PHONY: demo test check specialists native study study-native study-gsco clean weights
 
 demo: weights
 	$(BIN)/consilium ask examples/chest_xray.jpg "Does this chest X-ray show pneumonia?" --options normal,pneumonia --out .
@@ -52,6 +52,11 @@ study-native: native
 	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/trust/checkpoint
 	$(BIN)/python benchmarks/native_train_speed.py --shards $(NATIVE)/shards
 	$(BIN)/python benchmarks/native_ablation.py --shards $(NATIVE)/shards --main-run $(NATIVE) --out-folder $(NATIVE)/ablation
+
+# Suites of specialists on nine sets, every policy at home and out of domain. Interrupted, it goes on.
+study-gsco: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/python benchmarks/gsco.py
 
 study: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
