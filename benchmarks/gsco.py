@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ from consilium.evaluate.records import Row, read_run
 from consilium.evaluate.run import Evaluation, run
 from consilium.metrics import classification
 from consilium.metrics.paired import holm
+from consilium.protocols import Encoder
 from consilium.settings import settings
 from consilium.train.arbiter import Weighed, fit
 from consilium.train.arbiter_cases import Asked, gather
@@ -93,6 +95,11 @@ def main() -> None:
     print(f"written to {out}")
 
 
+@functools.cache
+def _encoder() -> Encoder:
+    return registry.get("encoders", DEFAULT_ENCODER).load()
+
+
 def _home(told: Mapping[str, Any], options: argparse.Namespace) -> Place:
     """The set with its suite, trained now where it was not before."""
     data = read_folder(options.data / told["folder"], where=told.get("where"))
@@ -104,8 +111,7 @@ def _home(told: Mapping[str, Any], options: argparse.Namespace) -> Place:
         groups={group: tuple(members) for group, members in told.get("groups", {}).items()},
     )
     print(f"suite of {told['name']}", flush=True)
-    encoder = registry.get("encoders", DEFAULT_ENCODER).load()
-    suite = train_suite(data, recipe, encoder, settings().home, Options(seeds=options.seeds))
+    suite = train_suite(data, recipe, _encoder(), settings().home, Options(seeds=options.seeds))
     return Place(told["name"], told, data, name, suite.kept, "test")
 
 
@@ -147,7 +153,7 @@ def _held_out(place: Place, options: argparse.Namespace) -> list[Weighed]:
     rated = {int(row["row"]): row["probabilities"] for row in rows if row["probabilities"]}
     asked = Asked(place.told["question"], {label: label.replace("_", " ") for label in place.data.classes})
     folders = [settings().home / "specialists" / member for member in place.members]
-    cases = gather(place.data, asked, folders, rated, registry.get("encoders", DEFAULT_ENCODER).load())
+    cases = gather(place.data, asked, folders, rated, _encoder())
     return [replace(case, name=place.name) for case in cases]
 
 

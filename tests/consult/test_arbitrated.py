@@ -89,7 +89,11 @@ def test_an_answer_that_is_not_likely_enough_is_an_abstention_with_its_probabili
 
 
 def test_a_blind_generalist_is_not_weighed(panel: Panel) -> None:
-    held = consult(case("mass"), seated(panel, Seer(sees_images=False)), "arbitrated")
+    alone = {"specialists": 0.3}
+    seated(panel, Seer(sees_images=False)).__dict__["arbiter"] = Arbiter(alone, {"specialists": 3.0})
+    held = consult(case("mass"), panel, "arbitrated")
+    pieces, _ = weighable(held.case, Evidence(held.opinions, held.precedents))
+    assert held.answer.probabilities["mass"] == pytest.approx(Arbiter(alone, {}).probabilities(pieces, False)[1])
     assert not held.exchange and "was not asked" in " ".join(held.notes) and held.answer.choice == "mass"
 
 

@@ -54,7 +54,7 @@ class Arbiter:
     """`alone`: weights by feature where the generalist was not asked; `asked`: where it was.
 
     sure     probability at which the specialists and precedents decide without the generalist, unless one is far afield.
-    floor    probability below which the answer is an abstention; 0 for never.
+    floor    probability below which an answer of one option is an abstention; 0 for never.
     made     how the weights came about: command, sets, n.
     """
 

@@ -30,9 +30,11 @@ def decide(table: Table) -> Answer:
         return Answer("", abstained=_why_nobody(opinions, options))
     arbiter, evidence = table.panel.arbiter, Evidence(opinions, precedents, table.broader())
     pieces, afar = weighable(table.case, evidence)
-    asked = bool(afar) or float(arbiter.probabilities(pieces, asked=False).max()) < arbiter.sure
+    doubt = bool(afar) or float(arbiter.probabilities(pieces, asked=False).max()) < arbiter.sure
+    read = _own_reading(table) if doubt else None
+    asked = read is not None
     if asked:
-        pieces, _ = weighable(table.case, evidence, _own_reading(table))
+        pieces, _ = weighable(table.case, evidence, read)
     found = arbiter.probabilities(pieces, asked)
     chosen, most = options[int(found.argmax())], float(found.max())
     told = "; ".join(_told(piece, lead) for piece, lead in arbiter.influence(pieces, asked)[:_TOLD])
