@@ -23,10 +23,11 @@ from consilium.consult.council import case_of, consult
 from consilium.consult.parse import normalise
 from consilium.consult.vote import tally, votes
 from consilium.datasets.folder import Record
+from consilium.evaluate.forced import Poisoned
 from consilium.metrics.bootstrap import interval
 from consilium.metrics.paired import Metric, compare
-from consilium.protocols import Card, Retriever, Specialist
-from consilium.types import Array, Case, Finding, Opinion, Precedent, Score
+from consilium.protocols import Card, Specialist
+from consilium.types import Array, Case, Finding, Opinion, Score
 
 STUDY = "native_guided"
 SURE, LOW_AUROC = 0.95, 0.55
@@ -96,21 +97,6 @@ class Forced:
         if self.auroc is None:
             return self.card.scores
         return tuple(replace(s, value=self.auroc) if s.metric == "AUROC" else s for s in self.card.scores)
-
-
-@dataclass(frozen=True)
-class Poisoned:
-    """An index whose cases are the similar ones, but all bear one label."""
-
-    inner: Retriever
-    label: str
-
-    @property
-    def card(self) -> Card:
-        return self.inner.card
-
-    def search(self, *args: Any, **options: Any) -> tuple[Precedent, ...]:
-        return tuple(replace(found, label=self.label) for found in self.inner.search(*args, **options))
 
 
 def wrong(diagnosis: common.Diagnosis, record: Record) -> str:
