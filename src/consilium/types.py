@@ -167,7 +167,8 @@ class Region(_ComparesArrays):
 
 @dataclass(frozen=True)
 class Finding:
-    """One statement: a concept with a probability in [0, 1] or a quantity with its unit."""
+    """One statement: a concept with a probability in [0, 1] or a quantity with its unit (UCUM: "mL", "mm", "mm2", "1" for a
+    count, "%"). `site` is what was measured, or the side: "right", "left" (of the patient)."""
 
     concept: Code
     probability: float | None = None
@@ -177,6 +178,23 @@ class Finding:
     site: str = ""
     region: Region | None = None
     source: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation(_ComparesArrays):
+    """Which places of an image or volume belong to what.
+
+    labels       uint8 (rows, columns) or (slices, rows, columns), the size of what was segmented: 0 background, i the
+                 i-th concept (from 1). Where parts overlap, each needs a Segmentation of its own.
+    image_uid    uid of the Image or Volume.
+    concepts     what label 1, 2 ... stands for.
+    confidence   one number in [0, 1] a concept: the expected Dice, or what the member's card says; None: not measured.
+    """
+
+    labels: Array
+    image_uid: str
+    concepts: tuple[Code, ...]
+    confidence: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,6 +216,7 @@ class Opinion:
     exclusive    exactly one of the concepts holds (but for groups), else any number.
     reliability  measured, from its card; "local accuracy" is that on the known pictures most like this one.
     foreignness  how far the case lies from what it was trained on, 1 where most of its own kind end; None: not measured.
+    segmentations  what it outlined; what was measured of it stands in `findings` (quantity, unit, site).
     """
 
     specialist: str
@@ -209,6 +228,7 @@ class Opinion:
     reliability: tuple[Score, ...] = ()
     licence: str = ""
     foreignness: float | None = None
+    segmentations: tuple[Segmentation, ...] = ()
 
 
 @dataclass(frozen=True)
