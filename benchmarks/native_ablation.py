@@ -26,14 +26,15 @@ from consilium.nn import llava
 from consilium.nn.denormals import flushed_denormals
 from consilium.nn.student import Student, shown_features
 from consilium.nn.tree import Tree, lay_out
+from consilium.train import stages
 from consilium.train.examples import Writer
 from consilium.train.plan import Recipe, read_recipe
 from consilium.train.shards import read as read_shards
-from consilium.train.stages import Pictures, Places, make_student, open_encoder, run_stage, take
+from consilium.train.stages import Places, make_student, run_stage, take
 
 SHORT = (
-    "stages.instruction.mix={ instruction = 0.09 }",
-    "stages.instruction.up={ vqa_rad = 2 }",
+    "stages.instruction.mix={ instruction = 0.3 }",
+    "stages.instruction.tokens=2048",
     "stages.instruction.epochs=1.0",
 )
 WARM = ("stages.warmstart.epochs=4",)
@@ -47,7 +48,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "9 visual tokens shown in training": ("stages.instruction.shown=9",),
     "65 visual tokens shown in training": ("stages.instruction.shown=65",),
     "linear projector": ('activation="linear"',),
-    "without VQA-RAD up-sampling": ("stages.instruction.up={}",),
+    "VQA-RAD a third as often": ("stages.instruction.up={ vqa_rad = 0.33 }",),
     "encoder adapted, two blocks": ("blocks=2", 'stages.instruction.after="warmstart"'),
 }
 _OPTIONS = re.compile(r"^Options: (.+)\. Answer with one option only\.$", re.MULTILINE)
@@ -64,20 +65,27 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="names of the rows")
     parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("results/native_ablation.json"))
     options = parser.parse_args()
     rows = {}
     for name in options.only:
-        rows[name] = _row(name, VARIANTS[name], options)
+        rows[name] = row_of(name, VARIANTS[name], options)
         _write(rows, options)
 
 
-def _row(name: str, changes: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+def short(config: Path, changes: Sequence[str]) -> Recipe:
+    """The recipe as every row runs it, but for the changes of one."""
+    return read_recipe(config, [*SHORT, *WARM, *changes])
+
+
+def row_of(name: str, changes: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Runs a row, or reads what an earlier run kept of it."""
     folder = options.out_folder / re.sub(r"\W+", "_", name)
     kept = folder / "judged.json"
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
-    recipe = read_recipe(options.config, [*SHORT, *WARM, *changes])
+    recipe = short(options.config, changes)
     places = Places(options.shards, options.data, folder)
     folder.mkdir(parents=True, exist_ok=True)
     shared = () if recipe.blocks or recipe.activation != "gelu" else ("warmstart", "alignment")
@@ -89,9 +97,9 @@ def _row(name: str, changes: Sequence[str], options: argparse.Namespace) -> dict
         if stage.name in ("guided", "trust") or (folder / stage.name / "facts.json").is_file():
             continue
         print(name, stage.name, flush=True)
-        run_stage(recipe, stage, places, how=("cpu", ""))
+        run_stage(recipe, stage, places, how=(options.device, ""))
     facts = json.loads((folder / "instruction" / "facts.json").read_text(encoding="utf-8"))
-    judged = _judge(recipe, places, options.questions) | {
+    judged = judge(recipe, places, options.questions, device=options.device) | {
         "steps": facts["steps"],
         "tokens": facts["tokens"],
         "val_loss": facts["val_loss"],
@@ -101,12 +109,14 @@ def _row(name: str, changes: Sequence[str], options: argparse.Namespace) -> dict
     return judged
 
 
-def _judge(recipe: Recipe, places: Places, questions: int) -> dict[str, Any]:
+def judge(
+    recipe: Recipe, places: Places, questions: int, stage: str = "instruction", device: str = "cpu"
+) -> dict[str, Any]:
     """Per question: right or not, its picture and its set."""
     student, processor = make_student(recipe)
-    take(student, places.out / "instruction" / "learnt.safetensors")
-    student.eval()
-    pictures = Pictures(open_encoder(recipe), places.data, student)
+    take(student, places.out / stage / "learnt.safetensors")
+    student.eval().to(device)
+    pictures = stages.Pictures(stages.open_encoder(recipe), places.data, student)
     asked = [
         (group, branch)
         for group in read_shards(places.shards, "instruction")
@@ -124,7 +134,7 @@ def _judge(recipe: Recipe, places: Places, questions: int) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _right(student: Student, writer: Writer, pictures: Pictures, pair: tuple[Any, Any]) -> int:
+def _right(student: Student, writer: Writer, pictures: stages.Pictures, pair: tuple[Any, Any]) -> int:
     """Whether the right option has the greatest likelihood: every option is a branch of one tree."""
     group, branch = pair
     listed = _OPTIONS.search(branch["messages"][0][1])
@@ -137,8 +147,9 @@ def _right(student: Student, writer: Writer, pictures: Pictures, pair: tuple[Any
     places = torch.arange(llava.tokens_per_image(student.config.vision_config))
     tree = Tree(example.prefix, (places,) * len(example.digests), len(places), example.branches)
     rows = lay_out([tree])
-    with flushed_denormals(), torch.autocast("cpu", torch.bfloat16):
-        losses = student.losses(rows, shown_features(pictures(example), tree.kept))
+    shown = shown_features(pictures(example), tree.kept).to(student.device)
+    with flushed_denormals(), torch.autocast(student.device.type, torch.bfloat16):
+        losses = student.losses(rows.to(student.device), shown)
     lengths = [sum(b.learnt) for b in example.branches]
     totals = [float(part.sum()) for part in losses.split(lengths)]
     return int(options[int(np.argmin(totals))] == branch["messages"][1][1])

@@ -69,6 +69,15 @@ class Panel:
         self.specialists[name] = specialist.card
         self._loaded[name] = specialist
 
+    @property
+    def has_generalist(self) -> bool:
+        """Whether it is loaded."""
+        return "" in self._loaded
+
+    def seat_generalist(self, generalist: Generalist) -> None:
+        """Puts a generalist that is already loaded in the place of the named one."""
+        self._loaded[""] = generalist
+
 
 def _takes(member: Member, option: str) -> bool:
     """Whether a built-in or foreign member's load has this option by name."""

@@ -17,6 +17,7 @@ from consilium.consult.panel import Panel
 from consilium.consult.route import identify
 from consilium.errors import ConsiliumError, DataError, MemberError, ReadError
 from consilium.evaluate.exclude import Excluding
+from consilium.evaluate.once import once
 from consilium.evaluate.plan import Item
 from consilium.evaluate.records import Header, Part
 from consilium.evaluate.reduced import case_id, group_id
@@ -44,6 +45,8 @@ class Clerk:
 
     def work(self, todo: Sequence[Todo], headers: Mapping[str, Header], done: Callable[[int], None]) -> None:
         """Answers the pictures in order, CHUNK of them encoded in one batch; `done` is told of each."""
+        if len(headers) > 1:
+            once(self.panel)
         try:
             for policy, header in headers.items():
                 self._parts[policy] = Part(self.evaluation.path(policy), header)

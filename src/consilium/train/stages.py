@@ -101,6 +101,7 @@ def run_stage(
     pictures = Pictures(open_encoder(recipe), places.data, student)
     groups = list(_groups(stage, places.shards))
     if stage.name == WARM:
+        student.to(pick_device(how[0]))
         facts = _warm(student, processor.tokenizer, groups, stage, (pictures, told))
     else:
         if isinstance(stage.plan, loop.Plan):

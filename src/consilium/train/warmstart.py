@@ -88,7 +88,7 @@ def warm_start(
     words = _Words(student, tokenizer)
     _standardise(student, features, [c.digest for c in train[:_SEEN]], words.scale)
     student.trunk.requires_grad_(True)
-    temperature = nn.Parameter(torch.tensor(2.5))
+    temperature = nn.Parameter(torch.tensor(2.5, device=student.device))
     groups = [
         {"params": list(student.projector.parameters()), "weight_decay": plan.decay, "lr": plan.rate},
         {"params": [temperature], "lr": 10 * plan.rate},
@@ -105,7 +105,7 @@ def warm_start(
         losses = []
         for start in range(0, len(order), plan.batch):
             batch = [train[i] for i in order[start : start + plan.batch]]
-            shown = torch.stack([_some(features(c.digest), plan.shown, draw) for c in batch])
+            shown = torch.stack([_some(features(c.digest), plan.shown, draw) for c in batch]).to(student.device)
             loss = _loss(student, words, batch, shown, temperature)
             optimiser.zero_grad()
             loss.backward()
@@ -131,6 +131,7 @@ class _Words:
         self._centre = self._table.mean(0)
         self._tokenizer = tokenizer
         self._known: dict[str, Tensor] = {}
+        self._sets: dict[tuple[str, ...], Tensor] = {}
         self.scale = float(self._table.std())
 
     def __call__(self, option: str) -> Tensor:
@@ -140,14 +141,17 @@ class _Words:
         return self._known[option]
 
     def of(self, choice: Choice) -> Tensor:
-        return torch.stack([self(option) for option in choice.options])
+        """(options, d)."""
+        if choice.options not in self._sets:
+            self._sets[choice.options] = torch.stack([self(option) for option in choice.options])
+        return self._sets[choice.options]
 
 
 @torch.no_grad()
 def _standardise(student: Student, features: Callable[[str], Tensor], digests: Sequence[str], scale: float) -> None:
     """Folds the features' mean and deviation into the first layer, and the size of a word's embedding into the second: a
     vision transformer's hidden channels differ a hundredfold in size, and a language model reads vectors of one size."""
-    seen = torch.cat([student.see(features(digest).float()[None])[0] for digest in digests])
+    seen = torch.cat([student.see(features(digest).float()[None].to(student.device))[0] for digest in digests])
     mean, deviation = seen.mean(0), seen.std(0).clamp_min(1e-3)
     first, second = student.projector.linear_1, student.projector.linear_2
     nn.init.normal_(first.weight, std=first.in_features**-0.5)
@@ -169,18 +173,19 @@ def _similar(student: Student, shown: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _loss(student: Student, words: _Words, batch: Sequence[Choice], shown: Tensor, temperature: Tensor) -> Tensor:
-    losses = []
-    for whole, patches, choice in zip(*_similar(student, shown), batch, strict=True):
-        options, right = words.of(choice), torch.tensor(choice.right)
-        for view in (whole, patches):
-            losses.append(functional.cross_entropy(temperature.exp() * (options @ view), right))
-    return torch.stack(losses).mean()
+    options = nn.utils.rnn.pad_sequence([words.of(choice) for choice in batch], batch_first=True)
+    counts = torch.tensor([len(choice.options) for choice in batch], device=options.device)
+    absent = torch.arange(options.shape[1], device=options.device) >= counts[:, None]
+    right = torch.tensor([choice.right for choice in batch], device=options.device)
+    likeness = [torch.einsum("nod,nd->no", options, view) for view in _similar(student, shown)]
+    scores = [(temperature.exp() * like).masked_fill(absent, -torch.inf) for like in likeness]
+    return torch.stack([functional.cross_entropy(of, right) for of in scores]).mean()
 
 
 @torch.no_grad()
 def _right(student: Student, words: _Words, val: Sequence[Choice], features: Callable[[str], Tensor]) -> float:
     right = 0
     for choice in val:
-        whole, patches = _similar(student, features(choice.digest).float()[None])
+        whole, patches = _similar(student, features(choice.digest).float()[None].to(student.device))
         right += int((words.of(choice) @ (whole + patches)[0]).argmax()) == choice.right
     return right / len(val)

@@ -1,0 +1,43 @@
+"""Asked the same under several policies, a member answers once, and says the same."""
+
+from consilium.evaluate.once import OnceGeneralist, OnceSpecialist
+from consilium.protocols import Card
+from consilium.types import Case, Completion, Message, Opinion
+
+
+class Counting:
+    card = Card("specialist", "counting", "1", "counts how often it is asked")
+    sees_images = False
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def examine(self, case, args=None):
+        self.asked += 1
+        return Opinion("counting", str(self.asked))
+
+    def generate(self, messages, max_tokens=128):
+        return Completion("words")
+
+    def score(self, messages, options):
+        self.asked += 1
+        return tuple(float(self.asked) for _ in options)
+
+
+def test_a_specialist_is_asked_once_a_case_and_anew_with_arguments():
+    inner = Counting()
+    kept = OnceSpecialist(inner)
+    first = kept.examine(Case("a", "?"))
+    assert kept.examine(Case("a", "?")) == first and inner.asked == 1
+    assert kept.examine(Case("b", "?")) != first
+    assert kept.examine(Case("a", "?"), {"box": [0, 0, 1, 1]}) != first
+
+
+def test_a_generalist_rates_the_same_words_once():
+    inner = Counting()
+    kept = OnceGeneralist(inner)
+    said = [Message("user", ("what?",))]
+    assert kept.score(said, ("x", "y")) == kept.score(said, ("x", "y")) == (1.0, 1.0)
+    assert kept.score(said, ("x", "z")) == (2.0, 2.0)
+    assert kept.score([Message("user", ("which?",))], ("x", "y")) == (3.0, 3.0)
+    assert kept.generate(said).text == "words"
