@@ -82,9 +82,8 @@ def _pack(options: argparse.Namespace) -> None:
         for path in sorted(options.shards.rglob("*")):
             if path.is_file():
                 archive.write(path, path.relative_to(options.shards))
-    print(
-        f"{len(digests)} pictures, {ends[-1] / 2**20:.1f} MiB; shards {(options.into / 'shards.zip').stat().st_size / 2**20:.1f} MiB"
-    )
+    size = (options.into / "shards.zip").stat().st_size
+    print(f"{len(digests)} pictures, {ends[-1] / 2**20:.1f} MiB; shards {size / 2**20:.1f} MiB")
 
 
 def _encode(options: argparse.Namespace) -> None:
@@ -206,7 +205,6 @@ def _closed(recipe: Any, stage: str, where: Any, device: str) -> dict[str, list[
 def _ablation(name: str, rows: str, options: argparse.Namespace, place: Path) -> None:
     """Some rows, one after the other."""
     import native_ablation
-
     from consilium.train import stages
 
     _await("alignment", place / "main")

@@ -2,12 +2,16 @@
 
 ConsiliumError                 1
 ├── UsageError                 2   the request cannot be carried out as written
+│   ├── BuildError                 positions of two reference builds would be mixed, or one is not known
+│   └── OverlapError               too few of a score's variants are in the genotypes
 ├── ReadError                  3   a file cannot be read
 │   ├── UnknownFormatError         no reader knows its first bytes
 │   ├── DamagedFileError           truncated, inconsistent or undecodable
 │   ├── NotAnImageError            readable, but holds no picture (a DICOM report, a dose plan, a waveform)
 │   ├── EncryptedFileError         encrypted, so nothing can be read
-│   └── UnsafeFileError            too large, a bomb, or it reaches outside its folder
+│   ├── UnsafeFileError            too large, a bomb, or it reaches outside its folder
+│   ├── GenotypeError              genotypes, their variants and their people do not belong together
+│   └── ScoringFileError           weights, alleles or columns of a score that are not what they must be
 ├── WeightsError               4   weights cannot be had, or are not what the manifest says
 │   ├── WeightsMissingError
 │   └── ChecksumError
@@ -31,6 +35,14 @@ class UsageError(ConsiliumError):
     exit_code = 2
 
 
+class BuildError(UsageError):
+    pass
+
+
+class OverlapError(UsageError):
+    pass
+
+
 class ReadError(ConsiliumError):
     exit_code = 3
 
@@ -52,6 +64,14 @@ class EncryptedFileError(ReadError):
 
 
 class UnsafeFileError(ReadError):
+    pass
+
+
+class GenotypeError(ReadError):
+    pass
+
+
+class ScoringFileError(ReadError):
     pass
 
 

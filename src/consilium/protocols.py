@@ -19,6 +19,7 @@ class Card:
     concepts      what it can name.
     groups        concepts that stand for several of its own ({"pneumonia": ("bacterial", "viral")}).
     arguments     what `examine` takes, name -> meaning.
+    on_call       it says nothing without arguments, so that only who calls it by name asks it, never a policy that asks all.
     trained_on    name -> licence of each dataset it learnt from.
     licence       under which terms it may be used.
     evidence      where the figures come from (a file under results/, or the command that measured them).
@@ -40,6 +41,7 @@ class Card:
     evidence: str = ""
     scores: tuple[Score, ...] = ()
     not_for: tuple[str, ...] = ()
+    on_call: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -167,8 +167,8 @@ class Region(_ComparesArrays):
 
 @dataclass(frozen=True)
 class Finding:
-    """One statement: a concept with a probability in [0, 1] or a quantity with its unit (UCUM: "mL", "mm", "mm2", "1" for a
-    count, "%"). `site` is what was measured, or the side: "right", "left" (of the patient)."""
+    """One statement: a concept with a probability in [0, 1], or a quantity with its UCUM unit ("mL", "mm", "mm2", "[hnsf'U]"; "1"
+    for a count). `site`: what was measured, or the side of the patient ("right", "left")."""
 
     concept: Code
     probability: float | None = None
@@ -182,13 +182,11 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation(_ComparesArrays):
-    """Which places of an image or volume belong to what.
+    """Which places belong to what.
 
-    labels       uint8 (rows, columns) or (slices, rows, columns), the size of what was segmented: 0 background, i the
-                 i-th concept (from 1). Where parts overlap, each needs a Segmentation of its own.
-    image_uid    uid of the Image or Volume.
-    concepts     what label 1, 2 ... stands for.
-    confidence   one number in [0, 1] a concept: the expected Dice, or what the member's card says; None: not measured.
+    labels      uint8 (rows, columns) or (slices, rows, columns) as the Image or Volume `image_uid`: 0 background, i the i-th
+                of `concepts` (from 1). Where parts overlap, each needs a Segmentation of its own.
+    confidence  one number in [0, 1] a concept: the expected Dice, or what the member's card says; None: not measured.
     """
 
     labels: Array

@@ -26,7 +26,7 @@ def test_a_specialist_sees_its_own_modalities_alone(name: str, modality: str) ->
 
 
 def test_a_ct_never_reaches_a_chest_x_ray_specialist() -> None:
-    chest = {name: card for name, card in CARDS.items() if "CR" in card.modalities}
+    chest = {name: card for name, card in CARDS.items() if "CR" in card.modalities and card.body_parts}
     assert chest
     for card in chest.values():
         assert "CT" in (refusal(card, Study("CT", "CHEST", ())) or "")

@@ -1,6 +1,6 @@
 """Asked the same under several policies, a member answers once, and says the same."""
 
-from consilium.evaluate.once import OnceGeneralist, OnceSpecialist
+from consilium.evaluate.once import OnceGeneralist, OnceSpecialist, RememberedGeneralist
 from consilium.protocols import Card
 from consilium.types import Case, Completion, Message, Opinion
 
@@ -41,3 +41,13 @@ def test_a_generalist_rates_the_same_words_once():
     assert kept.score(said, ("x", "z")) == (2.0, 2.0)
     assert kept.score([Message("user", ("which?",))], ("x", "y")) == (3.0, 3.0)
     assert kept.generate(said).text == "words"
+
+
+def test_ratings_are_found_again_in_another_run(tmp_path):
+    said, path = [Message("user", ("what?",))], tmp_path / "ratings.jsonl"
+    first = RememberedGeneralist(Counting(), path).score(said, ("x", "y"))
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"cut sho')
+    inner = Counting()
+    assert RememberedGeneralist(inner, path).score(said, ("x", "y")) == first and inner.asked == 0
+    assert "what?" not in path.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ import PIL.Image
 import pytest
 from tests.generalists.server import Reply, says, serve
 
+from consilium.consult.calls import Call, find
 from consilium.errors import CannotScoreError, EndpointError, UsageError
 from consilium.generalists import openai
 from consilium.types import Image, Message
@@ -209,3 +210,34 @@ def test_wrong_options_are_named(options, message: str) -> None:
 def test_it_cannot_score() -> None:
     with pytest.raises(CannotScoreError, match="no likelihood of a whole option"):
         member("http://127.0.0.1:1/v1").score(ASK, ["yes", "no"])
+
+
+TOOLS = [{"type": "function", "function": {"name": "film", "description": "", "parameters": {"type": "object"}}}]
+
+
+def calls(*functions: object, content: object = None) -> Reply:
+    listed = [{"id": str(i), "type": "function", "function": function} for i, function in enumerate(functions)]
+    message = {"role": "assistant", "content": content, "tool_calls": listed}
+    choice = {"index": 0, "finish_reason": "tool_calls", "message": message}
+    return Reply(body={"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
+
+
+def test_tools_are_sent_where_the_endpoint_takes_them_and_its_calls_are_text() -> None:
+    reply = calls(
+        {"name": "film", "arguments": '{"side": "left"}'}, {"name": None, "arguments": "{}"}, content="Let me ask."
+    )
+    with serve(lambda n: reply) as endpoint:
+        text = member(endpoint.base_url, tools=True).generate_with(ASK, TOOLS).text
+        member(endpoint.base_url).generate_with(ASK, TOOLS)
+        member(endpoint.base_url, tools=True).generate(ASK)
+    assert find(text) == (Call("film", {"side": "left"}),) and text.startswith("Let me ask.\n<tool_call>")
+    assert endpoint.requests[0]["tools"] == TOOLS
+    assert "tools" not in endpoint.requests[1] and "tools" not in endpoint.requests[2]
+
+
+def test_a_damaged_tool_call_is_no_call() -> None:
+    with serve(lambda n: calls({"name": "film", "arguments": "{side"}, content="Well.")) as endpoint:
+        text = member(endpoint.base_url, tools=True).generate_with(ASK, TOOLS).text
+    assert find(text) == () and find(text, ["film"]) == (Call("film"),)
+    with serve(lambda n: calls()) as endpoint, pytest.raises(EndpointError, match="without text"):
+        member(endpoint.base_url, tools=True).generate_with(ASK, TOOLS)

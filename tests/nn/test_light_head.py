@@ -25,7 +25,7 @@ def finished(x: np.ndarray, y: np.ndarray, exclusive: bool, shape: Shape) -> dic
     held_out = fit_head.out_of_fold(x, y, exclusive, shape, np.arange(len(x)) % 5)
     tensors = fit_head.fit(x, y, exclusive, shape)
     tensors |= fit_head.calibrate(held_out.logits, y, exclusive) | fit_head.foreign(tensors, x)
-    return tensors | fit_head.limits(held_out.distances, np.empty(0))
+    return tensors | fit_head.limits(held_out.distances)
 
 
 @pytest.mark.parametrize("shape", [Shape(0, 1e-2), Shape(16, 1e-2)])
@@ -66,11 +66,60 @@ def test_foreign_pictures_lie_beyond_the_limit_and_own_inside() -> None:
     assert (head.foreignness(other) > head.limit).mean() > 0.99
 
 
-def test_the_background_widens_the_limit_within_bounds() -> None:
+def test_the_limit_is_never_within_that_of_the_own_pictures() -> None:
     own = np.linspace(1, 2, 1000)
-    near, far, none = (float(fit_head.limits(own, np.full(100, d))["foreign.limit"][0]) for d in (1.0, 9.0, 3.0))
-    inner = float(fit_head.limits(own, np.empty(0))["foreign.limit"][0])
-    assert near == inner and far == pytest.approx(inner * fit_head.WIDEST) and none == pytest.approx(3.0)
+    inner, wide, narrow = (float(fit_head.limits(own, w)["foreign.limit"][0]) for w in (1.0, 2.4, 0.5))
+    assert wide == pytest.approx(2.4 * inner) and narrow == inner
+
+
+def with_kinds(x: np.ndarray, y: np.ndarray, others: np.ndarray, names: np.ndarray) -> light_head.LightHead:
+    tensors = finished(x, y, True, Shape(0, 0.1))
+    inner = float(tensors["foreign.own"][0])
+    tensors["foreign.limit"] = np.array([fit_head.FARTHEST * inner])
+    return light_head.LightHead(tensors | fit_head.kinds(x, others, names) | fit_head.known(x, others), True)
+
+
+def test_another_scanner_is_judged_and_another_kind_at_the_same_distance_is_not() -> None:
+    x, y = blobs(600, 10, spread=0.5)
+    organ, limb, scanner = np.zeros((3, 20), np.float32)
+    organ[:4], limb[4:8], scanner[-4:] = 3.0, 3.0, 1.7  # no kind of the background differs where scanners do
+    others, names = np.concatenate([x + organ, x + limb]), np.repeat([3, 5], len(x))
+    head = with_kinds(x, y, others, names)
+    unseen, _ = blobs(500, 11, spread=0.5)
+    moved, another = unseen + scanner, unseen + organ
+    assert (head.foreignness(unseen) <= head.limit).mean() > 0.98
+    assert np.median(light_head.remoteness(head.tensors, moved)) > 1.05
+    assert (head.foreignness(moved) <= head.limit).mean() > 0.95
+    assert (light_head.remoteness(head.tensors, another) <= head.limit).mean() > 0.5
+    assert (head.foreignness(another) > head.limit).mean() > 0.99
+
+
+def test_a_kind_that_the_background_lacks_is_like_nothing_known() -> None:
+    x, y = blobs(600, 12)
+    others = x + np.float32(3)
+    head = with_kinds(x, y, others, np.zeros(len(x), int))
+    across = np.tile(np.array([6, -6], np.float32), 10)  # where neither own pictures nor background vary
+    unknown = x - np.float32(2) + across
+    scores = unknown @ head.tensors["kind.weight"].T + head.tensors["kind.bias"]
+    assert (scores[:, 0] > scores[:, 1]).all()
+    assert (light_head.otherness(head.tensors, unknown) > 0).all()
+    assert (head.foreignness(unknown) > head.limit).all()
+
+
+def test_kinds_weigh_alike_however_many_pictures_show_them() -> None:
+    x, _ = blobs(300, 13)
+    others, names = np.concatenate([x + 3, x - 3]).astype(np.float32), np.repeat([0, 1], 300)
+    once = fit_head.kinds(x, others, names)
+    often = fit_head.kinds(x, np.concatenate([others, others[:300], others[:300]]), np.append(names, [0] * 600))
+    np.testing.assert_allclose(once["kind.weight"], often["kind.weight"], atol=1e-8)
+
+
+def test_a_member_without_kinds_goes_by_its_distance_alone() -> None:
+    x, y = blobs(300, 14)
+    tensors = finished(x, y, True, Shape(0, 0.1))
+    far, _ = blobs(200, 15, spread=4)
+    assert np.array_equal(light_head.foreignness(tensors, far), light_head.remoteness(tensors, far))
+    assert (light_head.otherness(tensors, far) == 0).all()
 
 
 @pytest.mark.parametrize("hidden", [0, 16])

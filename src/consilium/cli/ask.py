@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consilium.cli.common import split, writing
+from consilium.cli.results import kinds_of, results
 
 if TYPE_CHECKING:
     from consilium.types import Consultation, Study
@@ -26,7 +27,7 @@ def ask(
     multiple: Annotated[
         bool, typer.Option("--multiple", help="Any number of the options may hold, none included.")
     ] = False,
-    policy: Annotated[str, typer.Option(help="solo, panel_vote, moed, rad, gsco or arbitrated.")] = "gsco",
+    policy: Annotated[str, typer.Option(help="solo, panel_vote, moed, rad, gsco, arbitrated or triggered.")] = "gsco",
     generalist: Annotated[str, typer.Option(help="Who decides; see `consilium members generalists`.")] = "native",
     model: Annotated[str | None, typer.Option(help="Folder or model id for the generalists hf and openai.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Endpoint for the generalist openai.")] = None,
@@ -38,6 +39,12 @@ def ask(
     body_part: Annotated[str | None, typer.Option(help="CHEST, HEAD, BREAST ...; overrides the file's header.")] = None,
     history: Annotated[str, typer.Option(help="What is known of the patient, for the generalist.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for consultation.html and consultation.json.")] = None,
+    formats: Annotated[
+        str,
+        typer.Option(
+            help="With --out: seg, sr (DICOM), fhir, masks, overlays, separated by commas; auto: those that fit; none."
+        ),
+    ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print the consultation as JSON and nothing else.")] = False,
 ) -> None:
     """Hold a consultation: specialists and known cases are consulted, the generalist answers, the evidence is shown.
@@ -53,6 +60,7 @@ def ask(
     if not paths or not question.strip() or os.path.exists(question):
         raise UsageError('give the pictures, then the question: consilium ask FILE "question". Quote the question.')
     policies.get(policy)
+    kinds_of(formats)
     chosen = next((p for p in prompt.PROFILES if p == profile), None)
     if chosen is None:
         raise UsageError(f"no prompt profile is called {profile!r}; there are: {', '.join(prompt.PROFILES)}.")
@@ -69,11 +77,12 @@ def ask(
         generalist_options=_generalist_options(generalist, model, base_url, allow_remote),
     )
     panel.explains = out is not None  # the page shows where the generalist looked, at the cost of a pass backwards
-    for number, held in enumerate(consult_many(cases, panel, policy, chosen), 1):
+    for number, (path, held) in enumerate(zip(paths, consult_many(cases, panel, policy, chosen), strict=True), 1):
         held = replace(held, timings_s={"reading": read_s, **held.timings_s})
         folder = _folder(out, number, len(cases))
         if folder is not None:
             _write(held, folder)
+            results(held, Path(path), folder, formats)
         if json:
             _print_json(held, number, len(cases))
         else:

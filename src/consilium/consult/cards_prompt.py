@@ -3,7 +3,10 @@ overview, accuracy, valid arguments; arXiv 2411.12915), and what it is shown onc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from consilium.consult.prompt import MODALITY_WORDS, Evidence, compose
 from consilium.protocols import Card
@@ -16,9 +19,10 @@ INVITATION = (
 _NAMED = 6
 
 
-def call(card: Card) -> str:
-    """The words that call the expert: "<CXR_PNEUMONIA()>"."""
-    return f"<{card.name.upper()}()>"
+def call(card: Card, arguments: Mapping[str, Any] | None = None) -> str:
+    """The words that call the expert: "<CXR_PNEUMONIA()>", '<ORGANS(organ="left kidney", box=[1, 2, 3, 4])>'."""
+    written = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in (arguments or {}).items())
+    return f"<{card.name.upper()}({written})>"
 
 
 def calls(cards: Sequence[Card]) -> str:
@@ -43,10 +47,16 @@ def _line(card: Card) -> str:
     seen = " ".join([*(part.lower() for part in card.body_parts), " or ".join(words)]) or "any picture"
     concepts = [code.meaning for code in card.concepts]
     more = f" and {len(concepts) - _NAMED} more" if len(concepts) > _NAMED else ""
-    accuracy = next(
-        (f"AUROC {s.value:.2f} on {s.n} unseen cases" for s in card.scores if s.metric == "AUROC"), "not measured"
-    )
+    # What a meaning says first is enough to fill it in; the rest would cost a small model's attention.
+    valid = ", ".join(f"{name} ({re.split('[:;.]', meaning)[0]})" for name, meaning in card.arguments.items())
     return (
         f"{call(card)} modality: {seen}; task: {', '.join(concepts[:_NAMED])}{more}; overview: {card.summary.rstrip('.')}; "
-        f"accuracy: {accuracy}; valid arguments: {', '.join(card.arguments) or 'none'}."
+        f"accuracy: {_accuracy(card)}; valid arguments: {valid or 'none'}."
     )
+
+
+def _accuracy(card: Card) -> str:
+    """AUROC where it has one, else its first figure."""
+    by_metric = {score.metric: score for score in reversed(card.scores)}
+    score = by_metric.get("AUROC") or next(iter(card.scores), None)
+    return "not measured" if score is None else f"{score.metric} {score.value:.2f} on {score.n} unseen cases"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from consilium.consult.measured import measurements
 from consilium.consult.parse import normalise
 from consilium.imaging.picture import views
 from consilium.types import Case, Image, Message, Opinion, Precedent
@@ -105,7 +106,9 @@ def _lines(case: Case, evidence: Evidence) -> list[str]:
     if case.history:
         lines.append(f"History: {case.history}")
     spoke = [opinion for opinion in evidence.opinions if not opinion.abstained]
-    lines += [_opinion_line(opinion, _shown(opinion, case.options)) for opinion in spoke]
+    shown_by = [(opinion, _shown(opinion, case.options)) for opinion in spoke]
+    lines += [_opinion_line(opinion, shown) for opinion, shown in shown_by if shown]
+    lines += [told for opinion, shown in shown_by if not shown and (told := measurements(opinion))]
     if evidence.precedents:
         shown = [(option_of(p.label, case.options, evidence.broader), p.similarity) for p in evidence.precedents]
         lines.append(_precedent_line(shown))
@@ -139,7 +142,8 @@ def _worked(case: Case, evidence: Evidence) -> tuple[Message, ...]:
 def _shown(opinion: Opinion, options: Sequence[str]) -> list[tuple[str, float]]:
     """The concepts to show with their probabilities, most probable first: the options that the specialist knows, in the
     words of the question, else its leading concepts."""
-    known = [(option_of(f.concept.meaning, options), f.probability or 0.0) for f in opinion.findings]
+    judged = [f for f in opinion.findings if f.quantity is None]
+    known = [(option_of(f.concept.meaning, options), f.probability or 0.0) for f in judged]
     on_topic = [(label, p) for label, p in known if label in options]
     return sorted(on_topic or known, key=lambda pair: -pair[1])[:_SHOWN_CONCEPTS]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from consilium.consult import parse, several
+from consilium.consult.calls_json import tools
 from consilium.consult.panel import Panel
 from consilium.consult.prompt import NO_FINDING, Evidence, Profile, compose
 from consilium.consult.route import alike, demand_modality, refusal
@@ -33,6 +35,7 @@ class Table:
         self.cards: list[Card] = []
         self.timings_s: dict[str, float] = {}
         self._opinions: tuple[Opinion, ...] | None = None
+        self._called: list[Opinion] = []
         self._precedents: tuple[Precedent, ...] | None = None
 
     @contextmanager
@@ -49,8 +52,17 @@ class Table:
         if self._opinions is None:
             demand_modality(self.case)
             self._encode()
-            self._opinions = tuple(self._opinion(name, card) for name, card in self.panel.specialists.items())
+            asked = {name: card for name, card in self.panel.specialists.items() if not card.on_call}
+            self._opinions = tuple(self._opinion(name, card) for name, card in asked.items())
         return self._opinions
+
+    def hear(self, name: str, arguments: Mapping[str, Any]) -> Opinion:
+        """What the one specialist `name` says, asked with these arguments; whoever is heard so stands in the record."""
+        demand_modality(self.case)
+        if not self._called:
+            self._encode()
+        self._called.append(self._opinion(name, self.panel.specialists[name], arguments))
+        return self._called[-1]
 
     def precedents(self) -> tuple[Precedent, ...]:
         """The known cases most like the first view, never the picture itself; () without an index or a picture.
@@ -64,7 +76,7 @@ class Table:
 
     def heard(self) -> tuple[tuple[Opinion, ...], tuple[Precedent, ...]]:
         """What was gathered so far, for the record."""
-        return self._opinions or (), self._precedents or ()
+        return self._opinions or tuple(self._called), self._precedents or ()
 
     def _encode(self) -> None:
         images = self.views()
@@ -76,14 +88,15 @@ class Table:
     def views(self) -> list[Image]:
         return [view for study in self.case.studies for item in study.images for view in views(item)]
 
-    def _opinion(self, name: str, card: Card) -> Opinion:
+    def _opinion(self, name: str, card: Card, arguments: Mapping[str, Any] | None = None) -> Opinion:
         refusals = [refusal(card, study) for study in self.case.studies]
         admitted = tuple(study for study, reason in zip(self.case.studies, refusals, strict=True) if reason is None)
         if not admitted:
             reason = refusals[0] if refusals else "the case holds no study"
             return Opinion(name, card.version, abstained=reason, reliability=card.scores, licence=card.licence)
         with self.timed(f"specialist {name}"):
-            opinion = self.panel.specialist(name).examine(replace(self.case, studies=admitted))
+            seen, member = replace(self.case, studies=admitted), self.panel.specialist(name)
+            opinion = member.examine(seen, arguments) if arguments else member.examine(seen)
         self._speaks(card)
         return opinion
 
@@ -107,18 +120,31 @@ class Table:
             self.notes.append(f"no precedents: the index holds no {modality} case")
         return tuple(sorted(found, key=lambda precedent: -precedent.similarity)[:PRECEDENTS])
 
-    def ask(self, messages: Sequence[Message], max_tokens: int = 128) -> Completion:
-        """The generalist's words, kept in the exchange."""
+    def ask(self, messages: Sequence[Message], max_tokens: int = 128, experts: Sequence[Card] = ()) -> Completion:
+        """The generalist's words, kept in the exchange. `experts`: those it may call, for a back-end that takes tools."""
         generalist = self.panel.generalist
+        calling = getattr(generalist, "generate_with", None) if experts else None
         with self.timed("generalist"):
-            completion = generalist.generate(messages, max_tokens)
+            completion: Completion = (
+                generalist.generate(messages, max_tokens)
+                if calling is None
+                else calling(messages, tools(experts), max_tokens)
+            )
         self._speaks(generalist.card)
-        self.exchange += [*messages, Message("assistant", (completion.text,))]
+        self._keep(messages, completion.text)
         if not generalist.sees_images and any(not isinstance(p, str) for m in messages for p in m.parts):
             self.notes.append(
                 f"generalist {generalist.card.name} sees no images: it weighed the written evidence alone"
             )
         return completion
+
+    def _keep(self, messages: Sequence[Message], said: str) -> None:
+        """Adds to the exchange what it does not hold yet: a conversation that goes on is kept once, and what is decided at its
+        end takes the place of the words that were there."""
+        told = [*messages, Message("assistant", (said,))]
+        kept = self.exchange[: len(messages)]
+        going_on = len(self.exchange) <= len(told) and kept == list(messages[: len(kept)])
+        self.exchange = told if going_on else [*self.exchange, *told]
 
     def weigh(self, opinions: Sequence[Opinion] = (), precedents: Sequence[Precedent] = ()) -> Answer:
         """The generalist's answer to the case beside this evidence; an abstention where there is none and it cannot see
@@ -148,24 +174,27 @@ class Table:
             return ""
         return f"the specialists disagree: their vote is {best} ({min(99, round(100 * probabilities[best]))} %)"
 
-    def answer(self, messages: Sequence[Message]) -> Answer:
+    def answer(self, messages: Sequence[Message], drafted: str = "") -> Answer:
         """The generalist's answer to a closed question by option likelihood where it has them, else by its words; to an
-        open question by its words. Its findings are where it looked, if the panel is to explain."""
-        answer = self._answered(messages)
+        open question by its words. Its findings are where it looked, if the panel is to explain.
+
+        drafted  its words to these messages where they are known: it is not asked for them again.
+        """
+        answer = self._answered(messages, drafted)
         return replace(answer, findings=self._looked_at(messages, answer))
 
-    def _answered(self, messages: Sequence[Message]) -> Answer:
+    def _answered(self, messages: Sequence[Message], drafted: str) -> Answer:
         if not self.case.options:
-            return Answer(self.ask(messages).text.strip(), citations=self._citations())
+            return Answer((drafted or self.ask(messages).text).strip(), citations=self._citations())
         if self.case.multiple:
-            return self._several(messages)
+            return self._several(messages, drafted)
         if self.profile == "published":
-            return self._by_words(messages)
+            return self._by_words(messages, drafted)
         try:
             return self._by_likelihood(messages)
         except CannotScoreError as reason:
             self.notes.append(f"{reason} The option was read from its words.")
-            return self._by_words(messages)
+            return self._by_words(messages, drafted)
 
     def _looked_at(self, messages: Sequence[Message], answer: Answer) -> tuple[Finding, ...]:
         """What raised the answer's probability in each picture, as findings with a region."""
@@ -198,7 +227,7 @@ class Table:
             probabilities = {o: w / sum(weights) for o, w in zip(options, weights, strict=True)}
             said = max(probabilities, key=lambda option: probabilities[option])
         self._speaks(generalist.card)
-        self.exchange += [*messages, Message("assistant", (said,))]
+        self._keep(messages, said)
         return probabilities
 
     def _by_likelihood(self, messages: Sequence[Message]) -> Answer:
@@ -212,14 +241,14 @@ class Table:
             )
         return Answer(chosen, chosen, probabilities, citations=self._citations())
 
-    def _several(self, messages: Sequence[Message]) -> Answer:
+    def _several(self, messages: Sequence[Message], drafted: str) -> Answer:
         """The options that hold: by likelihood against "No finding", else by its words."""
         if self.profile == "measured":
             try:
                 return self.holding(self.rate(messages))
             except CannotScoreError as reason:
                 self.notes.append(f"{reason} The options were read from its words.")
-        text = self.ask(messages, max_tokens=16 * len(self.case.options)).text.strip()
+        text = (drafted or self.ask(messages, max_tokens=16 * len(self.case.options)).text).strip()
         found = parse.choices(text, self.case.options, NO_FINDING)
         abstained = None if found else "the generalist's words state something beside the options"
         said = ", ".join(found) if found else text
@@ -231,8 +260,8 @@ class Table:
         cited = self._citations()
         return Answer(", ".join(held), None, probabilities, calibrated, citations=cited, choices=held)
 
-    def _by_words(self, messages: Sequence[Message]) -> Answer:
-        text = self.ask(messages, max_tokens=32).text.strip()
+    def _by_words(self, messages: Sequence[Message], drafted: str) -> Answer:
+        text = (drafted or self.ask(messages, max_tokens=32).text).strip()
         chosen = parse.choice(text, self.case.options)
         abstained = None if chosen else "the generalist's words state none of the options"
         return Answer(text, chosen, citations=self._citations(), abstained=abstained)

@@ -28,7 +28,7 @@ def tally(votes: dict[str, dict[str, float]], options: Sequence[str]) -> dict[st
 
 
 def _vote(opinion: Opinion, options: Sequence[str], question: str) -> dict[str, float] | None:
-    known = {normalise(f.concept.meaning): f.probability or 0.0 for f in opinion.findings}
+    known = {normalise(f.concept.meaning): f.probability or 0.0 for f in opinion.findings if f.quantity is None}
     wanted = [normalise(option) for option in options]
     if sorted(wanted) == ["no", "yes"]:
         asked = _asked_for(known, question)

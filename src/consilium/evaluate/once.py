@@ -3,8 +3,12 @@ picture again and again. What they said of the last few is kept; the seconds of 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from consilium.consult.panel import Panel
@@ -62,6 +66,31 @@ class OnceGeneralist:
     def score(self, messages: Sequence[Message], options: Sequence[str]) -> tuple[float, ...]:
         said = tuple((m.role, *(p.digest if isinstance(p, Image) else p for p in m.parts)) for m in messages)
         return self._kept.of((said, tuple(options)), lambda: self._inner.score(messages, options))
+
+
+class RememberedGeneralist(OnceGeneralist):
+    """As above, and the ratings are kept in a file as well: a study that asks the same in another run does not ask again. Who
+    rated (name, version) is part of what is looked up; of pictures the file holds digests alone."""
+
+    def __init__(self, inner: Generalist, path: Path) -> None:
+        super().__init__(inner)
+        self._path = path
+        self._rated: dict[str, list[float]] = {}
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError):  # a line that a kill cut short is asked again
+                    self._rated |= json.loads(line)
+
+    def score(self, messages: Sequence[Message], options: Sequence[str]) -> tuple[float, ...]:
+        said = [[m.role, *(p.digest if isinstance(p, Image) else p for p in m.parts)] for m in messages]
+        asked = json.dumps([self.card.name, self.card.version, said, list(options)])
+        key = hashlib.sha256(asked.encode()).hexdigest()
+        if key not in self._rated:
+            self._rated[key] = list(super().score(messages, options))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({key: self._rated[key]}) + "\n")
+        return tuple(self._rated[key])
 
 
 def once(panel: Panel) -> None:

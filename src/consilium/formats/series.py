@@ -23,18 +23,18 @@ def assemble(frames: Sequence[Frame]) -> tuple[Study, ...]:
     """
     groups: dict[tuple[str | None, ...], list[Frame]] = {}
     for frame in frames:
-        groups.setdefault(_key(frame), []).append(frame)
+        groups.setdefault(key_of(frame), []).append(frame)
     shared = _several_patients(frames)
     return tuple(_study(group, shared) for group in groups.values())
 
 
-def _key(frame: Frame) -> tuple[str | None, ...]:
-    if _is_slice(frame):
+def key_of(frame: Frame) -> tuple[str | None, ...]:
+    if is_slice(frame):
         return ("slices", frame.series or frame.study)
     return ("pictures", frame.study or frame.series, frame.modality, frame.body_part)
 
 
-def _is_slice(frame: Frame) -> bool:
+def is_slice(frame: Frame) -> bool:
     return frame.place is not None and frame.image.spacing_mm is not None and frame.image.pixels.ndim == 2
 
 
@@ -47,7 +47,7 @@ def _study(frames: Sequence[Frame], notes: tuple[str, ...]) -> Study:
     first = frames[0]
     said: list[str] = []
     images: tuple[Image | Volume, ...]
-    if _is_slice(first):
+    if is_slice(first):
         images = tuple(_solids(frames, said))
     else:
         images = tuple(frame.image for frame in sorted(frames, key=lambda frame: (frame.series, frame.number)))
@@ -66,12 +66,12 @@ def _study(frames: Sequence[Frame], notes: tuple[str, ...]) -> Study:
 
 def _solids(frames: Sequence[Frame], notes: list[str]) -> Iterable[Image | Volume]:
     """Volumes of the slices of one series, and Images of slices that are alone."""
-    parts = _by_geometry(frames)
+    parts = by_geometry(frames)
     if len(parts) > 1:
         notes.append(f"the series mixes {len(parts)} geometries (orientation, size, spacing or frame of reference)")
     number = 0
     for part in parts:
-        layers = _layers(part, notes)
+        layers = layers_of(part, notes)
         if len(layers) > 1:
             notes.append(f"{len(layers)} slices lie in the same place: one volume for each repetition")
         for layer in layers:
@@ -82,7 +82,7 @@ def _solids(frames: Sequence[Frame], notes: list[str]) -> Iterable[Image | Volum
                 number += 1
 
 
-def _by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
+def by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
     parts: list[list[Frame]] = []
     for frame in frames:
         for part in parts:
@@ -117,7 +117,7 @@ def _spaced(frame: Frame) -> tuple[float, float]:
     return frame.image.spacing_mm
 
 
-def _layers(frames: Sequence[Frame], notes: list[str]) -> list[list[Frame]]:
+def layers_of(frames: Sequence[Frame], notes: list[str]) -> list[list[Frame]]:
     """Slices ordered along their normal; the n-th slice at a place goes to the n-th layer. Copies are left out."""
     normal = _placed(frames[0]).normal
     ordered = sorted(frames, key=lambda frame: (round(_height(frame, normal), 2), frame.number))

@@ -31,7 +31,8 @@ def interval(score: Score) -> str:
 def amount(finding: Finding) -> str:
     """A finding's probability or its quantity with unit."""
     if finding.quantity is not None:
-        return f"{finding.quantity:.4g}\N{NO-BREAK SPACE}{finding.unit}".rstrip()
+        unit = {"[hnsf'U]": "HU", "mm2": "mm²", "1": ""}.get(finding.unit, finding.unit)
+        return f"{finding.quantity:.4g}\N{NO-BREAK SPACE}{unit}".rstrip()
     return percent(finding.probability)
 
 

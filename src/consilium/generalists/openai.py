@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ class Endpoint:
     retries       further tries after a time-out, a lost connection, 408, 409, 429 or 5xx, after the Retry-After that the
                   server states (at most two minutes), else after 0.5 s, doubled each time up to 8 s.
     allow_remote  whether the endpoint may be another machine.
+    tools         whether it takes `tools` and returns tool calls; else experts are offered, and called, in the text alone.
     """
 
     base_url: str | None = None
@@ -53,6 +55,7 @@ class Endpoint:
     retries: int = 2
     allow_remote: bool = False
     sees_images: bool = True
+    tools: bool = False
 
 
 def load(**options: Any) -> OpenAICompatible:
@@ -86,6 +89,16 @@ class OpenAICompatible:
 
     def generate(self, messages: Sequence[Message], max_tokens: int = 128) -> Completion:
         """The endpoint's reply; EndpointError where there is none after the retries, or it holds no text."""
+        return self._ask(messages, max_tokens, {})
+
+    def generate_with(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], max_tokens: int = 128
+    ) -> Completion:
+        """As `generate`, with these tools offered where the endpoint takes them. What it calls stands behind its text, a line
+        '<tool_call>{"name": ..., "arguments": {...}}</tool_call>' each."""
+        return self._ask(messages, max_tokens, {"tools": list(tools)} if self.endpoint.tools and tools else {})
+
+    def _ask(self, messages: Sequence[Message], max_tokens: int, more: Mapping[str, Any]) -> Completion:
         import openai
 
         if max_tokens < 1:
@@ -96,6 +109,7 @@ class OpenAICompatible:
                 messages=[{"role": message.role, "content": self._content(message)} for message in messages],
                 max_tokens=max_tokens,
                 temperature=0,
+                **more,
             )
         except (openai.OpenAIError, ValueError) as error:
             self._explain(error)
@@ -125,8 +139,10 @@ class OpenAICompatible:
             self._fail(
                 "replied without choices. Check that base_url ends in the path of an OpenAI-compatible API (/v1)."
             )
-        text = getattr(getattr(choices[0], "message", None), "content", None)
-        if not isinstance(text, str) or not text.strip():
+        message = getattr(choices[0], "message", None)
+        content = getattr(message, "content", None)
+        text = "\n".join([*([content] if isinstance(content, str) else []), *_called(message)])
+        if not text.strip():
             reason = getattr(choices[0], "finish_reason", None)
             self._fail(f"replied without text (finish_reason {reason!r}). Raise max_tokens, or take another model.")
         tokens = getattr(getattr(reply, "usage", None), "completion_tokens", None)
@@ -148,6 +164,16 @@ class OpenAICompatible:
     def _fail(self, what: str) -> NoReturn:
         # Neither the reply nor the client's error is passed on: servers quote prompts and keys in theirs.
         raise EndpointError(f"the endpoint {self.card.version} {what}") from None
+
+
+def _called(message: Any) -> list[str]:
+    """The tool calls of a reply as text, those that name no function left out."""
+    listed = getattr(message, "tool_calls", None)
+    functions = [getattr(call, "function", None) for call in listed] if isinstance(listed, list) else []
+    told = [(getattr(function, "name", None), getattr(function, "arguments", None)) for function in functions]
+    # The arguments are passed on as the string that came: whoever reads the call decodes and checks them.
+    calls = [{"name": name, "arguments": given or {}} for name, given in told if isinstance(name, str)]
+    return [f"<tool_call>{json.dumps(call, ensure_ascii=False)}</tool_call>" for call in calls]
 
 
 def _client(endpoint: Endpoint, host: str) -> Any:

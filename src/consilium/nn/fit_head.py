@@ -19,7 +19,11 @@ class Shape:
     decay: float
 
 
-OWN, KEPT_OUT, WIDEST = 0.975, 0.995, 2.0
+OWN = 0.975
+# Times foreign.own, and times the same quantile of all that is known (docs/decisions/0013-own-kind-or-another.md).
+FARTHEST, NEWEST = 2.4, 1.8
+# Of the total variance of the standardised features.
+_KIND_DECAY = 0.02
 LADDER = tuple(Shape(0, decay) for decay in (1e-2, 3e-2, 1e-1, 3e-1, 1.0)) + tuple(
     Shape(64, decay) for decay in (1e-2, 1e-1)
 )
@@ -147,19 +151,47 @@ def foreign(tensors: Mapping[str, Array], features: Array, directions: int = 64)
     }
 
 
-def limits(own: Array, background: Array, margin: float = 1.0) -> dict[str, Array]:
-    """Distances of held-out own pictures and of background pictures (other modalities and body parts) -> both limits.
-
-    foreign.own    holds OWN of the own pictures.
-    foreign.limit  as wide as still keeps out KEPT_OUT of the background, so that the same kind of picture from another
-                   hospital is judged; between `margin` and WIDEST times foreign.own. Without a background: `margin` times it.
-    """
+def limits(own: Array, widest: float = 1.0) -> dict[str, Array]:
+    """Distances (n,) of held-out own pictures -> both limits: foreign.own holds OWN of them, foreign.limit is `widest` (at
+    least 1) times that."""
     inner = float(np.quantile(own, OWN))
-    outer = float(np.quantile(background, 1 - KEPT_OUT)) if len(background) else inner
-    return {
-        "foreign.own": np.array([inner]),
-        "foreign.limit": np.array([min(max(outer, margin * inner), WIDEST * inner)]),
-    }
+    return {"foreign.own": np.array([inner]), "foreign.limit": np.array([max(widest, 1.0) * inner])}
+
+
+def kinds(own: Array, background: Array, names: Array) -> dict[str, Array]:
+    """What tells one's own kind of picture, from any scanner, from others: own features (n, d), those of a background (m, d)
+    and the number of each one's kind (m,) -> kind.weight (k + 1, d) and kind.bias (k + 1,), row 0 the own kind's score.
+
+    Ridge regression of the kind, each kind weighing the same however many pictures show it: so a picture that no kind was
+    fitted on is scored by what it shares with each.
+    """
+    x = np.concatenate([own, background]).astype(np.float64)
+    found, which = np.unique(names, return_inverse=True)
+    member = np.eye(len(found) + 1)[np.concatenate([np.zeros(len(own), int), 1 + which])]
+    weight = (member / member.sum(axis=0)).sum(axis=1, keepdims=True) / member.shape[1]
+    centre = (weight * x).sum(axis=0)
+    scale = np.sqrt((weight * (x - centre) ** 2).sum(axis=0))
+    scale = np.where(scale > 1e-6, scale, 1)
+    x = (x - centre) / scale
+    gram = (weight * x).T @ x + _KIND_DECAY * x.shape[1] * np.eye(x.shape[1])
+    slopes = np.linalg.solve(gram, (weight * x).T @ member).T / scale
+    return {"kind.weight": slopes, "kind.bias": -slopes @ centre}
+
+
+def known(own: Array, background: Array) -> dict[str, Array]:
+    """The Gaussian of own (n, d) and background (m, d) features together, and known.limit (1,), NEWEST times the distance
+    within which OWN of them lie when each half is measured from the other: beyond it a picture is like nothing known, and
+    of which kind it is the most says nothing."""
+    together = np.concatenate([own, background])
+
+    def gaussian(x: Array) -> dict[str, Array]:
+        at = spread(x)
+        return {f"foreign.{name}": value for name, value in at.items()} | foreign(at, x)
+
+    even, odd = together[::2], together[1::2]
+    apart = np.concatenate([distance(gaussian(even), odd), distance(gaussian(odd), even)])
+    found = {name.replace("foreign.", "known."): value for name, value in gaussian(together).items()}
+    return found | {"known.limit": np.array([NEWEST * float(np.quantile(apart, OWN))])}
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,10 +52,9 @@ class Judge:
         foreignness = light_head.foreignness(self.tensors, features.pooled)
         known = np.flatnonzero(foreignness <= light_head.limit(self.tensors))
         if not len(known):
-            nearest = float(foreignness.min())
             return self._opinion(
-                abstained=f"unlike the pictures it was trained on ({nearest:.2f} times as far as most of them)",
-                foreignness=nearest,
+                abstained=self._unlike(features.pooled),
+                foreignness=float(foreignness.min()),
             )
         raw = self.logits([images[i] for i in known], features.pooled[known])
         logits = light_head.calibrated(self.tensors, raw).mean(axis=0)[None]
@@ -72,6 +71,14 @@ class Judge:
         findings = self._findings(probabilities, best, shown, farthest <= 1)
         local = region.scores(self.tensors, features.pooled[known].mean(axis=0)[None])
         return self._opinion(findings, caution=caution, foreignness=farthest, local=local)
+
+    def _unlike(self, pooled: Array) -> str:
+        """Why none of these views is judged."""
+        nearest = float(light_head.remoteness(self.tensors, pooled).min())
+        how = f"{nearest:.2f} times as far as most of them"
+        if nearest <= light_head.limit(self.tensors):
+            how += ", but more like another modality or body part, or like none that it knows"
+        return f"unlike the pictures it was trained on ({how})"
 
     def _findings(self, p: Array, best: int, shown: Region | None, calibrated: bool) -> tuple[Finding, ...]:
         by_label = {c.meaning: float(value) for c, value in zip(self.card.concepts, p, strict=True)}

@@ -8,6 +8,9 @@ Tensors (float32), with d features, c concepts, h hidden units, k principal dire
     foreign.basis (k, d), foreign.precision (k,), foreign.residual (1,)
     foreign.own, foreign.limit (1,)         distances: most of its own kind lie within the first; beyond the second, abstain
     foreign.centre, foreign.scale (d,)      only where the head judges other features than those of the foreign tensors
+Only where there was a background of other modalities and body parts:
+    kind.weight (m, d), kind.bias (m,)      scores of kinds of picture, row 0 its own
+    known.basis, .precision, .residual, .centre, .scale, .limit   as foreign.*, of own and background pictures together
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class LightHead:
         return to_probabilities(self.logits(features), self.exclusive)
 
     def foreignness(self, features: Array) -> Array:
-        """(n, d) -> (n,): distance from the training pictures, 1 where most of its own kind end."""
+        """(n, d) -> (n,), as the function of that name."""
         return foreignness(self.tensors, features)
 
     @property
@@ -100,8 +103,27 @@ def calibrated(tensors: Mapping[str, Array], logits: Array) -> Array:
 
 
 def foreignness(tensors: Mapping[str, Array], features: Array) -> Array:
-    """(n, d) -> (n,): distance from the training pictures, 1 where most of its own kind end."""
+    """(n, d) -> (n,): distance from the training pictures, 1 where most of its own kind end. A picture beyond 1 that is more
+    like another kind, or like none that is known, counts as beyond the limit, however near it lies."""
+    far = remoteness(tensors, features)
+    excess = otherness(tensors, features)
+    return np.where((far > 1) & (excess > 0), np.maximum(far, limit(tensors) * (1 + excess)), far)
+
+
+def remoteness(tensors: Mapping[str, Array], features: Array) -> Array:
+    """(n, d) -> (n,): the distance alone, 1 where most of its own kind end."""
     return distance(tensors, features) / tensors["foreign.own"]
+
+
+def otherness(tensors: Mapping[str, Array], features: Array) -> Array:
+    """(n, d) -> (n,): above 0 where a picture is of another kind: by how much its nearest other kind scores above its own,
+    or by what share it lies beyond all that is known, whichever is more. Zeros where the member knows no other kinds."""
+    if "kind.weight" not in tensors:
+        return np.zeros(len(features), np.float32)
+    scores = features @ tensors["kind.weight"].T + tensors["kind.bias"]
+    towards = scores[:, 1:].max(axis=1) - scores[:, 0]
+    every = {name.replace("known.", "foreign."): value for name, value in tensors.items() if name.startswith("known.")}
+    return np.maximum(towards, distance(every, features) / tensors["known.limit"] - 1)
 
 
 def limit(tensors: Mapping[str, Array]) -> float:

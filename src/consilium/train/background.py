@@ -1,5 +1,5 @@
-"""The background: features of shipped open pictures of other modalities and body parts, against which a specialist's limit
-for foreign pictures is set."""
+"""The background: features of shipped open pictures of other modalities and body parts, from which a specialist tells
+its own."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ def save(features: Array, kinds: Sequence[str], encoder_key: str, path: Path = S
     save_file({"features": features.astype(np.float16), "kind": rows}, path, metadata)
 
 
-def foreign_to(card: Card, encoder_key: str, path: Path = SHIPPED) -> Array:
-    """(n, d) float32 features of every background picture that a member with this card may not see.
+def foreign_to(card: Card, encoder_key: str, path: Path = SHIPPED) -> tuple[Array, Array]:
+    """Every background picture that a member with this card may not see: (n, d) float32 features, (n,) number of its kind.
 
-    (0, d) where the background was made with another encoder or is absent: then the limit is set by the own pictures alone.
+    n is 0 where the background was made with another encoder or is absent: then the limit is set by the own pictures alone.
     DataError where the file is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
+    nothing = np.empty((0, 0), np.float32), np.empty(0, np.int32)
     if not path.is_file():
-        return np.empty((0, 0), np.float32)
+        return nothing
     try:
         with safe_open(path, "numpy") as file:
             made, names = file.metadata()["encoder"], file.metadata()["kinds"].split(",")
@@ -45,7 +46,8 @@ def foreign_to(card: Card, encoder_key: str, path: Path = SHIPPED) -> Array:
     except (SafetensorError, OSError, KeyError) as error:
         raise DataError(f"{path} cannot be read: {error}. Install consilium again.") from error
     if made != encoder_key:
-        return np.empty((0, 0), np.float32)
+        return nothing
     kinds = [name.split("/") for name in names]
     foreign = [i for i, (modality, part) in enumerate(kinds) if refusal(card, Study(modality, part, images=()))]
-    return features[np.isin(rows, foreign)]
+    taken = np.isin(rows, foreign)
+    return features[taken], rows[taken]

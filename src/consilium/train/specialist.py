@@ -27,7 +27,7 @@ from consilium.metrics import classification as metric
 from consilium.metrics.bootstrap import interval
 from consilium.nn import fit_head, region
 from consilium.nn.fit_head import HeldOut, Shape
-from consilium.nn.light_head import LightHead, calibrated, distance, to_probabilities
+from consilium.nn.light_head import LightHead, calibrated, to_probabilities
 from consilium.protocols import Card, Encoder
 from consilium.train import background
 from consilium.train.features import Encoded, Progress, encode
@@ -122,12 +122,15 @@ def prepare(data: FolderDataset, recipe: Recipe, encoder: Encoder, progress: Pro
 
 def bounds(tensors: Mapping[str, Array], ready: Ready, encoder: Encoder, distances: Array) -> dict[str, Array]:
     """The foreign tensors of train and val, standardised as in `tensors`, with limits by the held-out distances (n,) of own
-    pictures and by the background of other modalities and body parts."""
+    pictures; where the background shows other modalities and body parts, also what tells those from its own."""
     found = fit_head.foreign(tensors, ready.both.features)
     card = Card("specialist", ready.recipe.name, "", "", ready.recipe.modalities, ready.recipe.body_parts)
-    others = background.foreign_to(card, encoder.card.version)
-    far = distance({**tensors, **found}, others) if len(others) else np.empty(0, np.float32)
-    return found | fit_head.limits(distances, far, ready.recipe.margin)
+    others, kinds = background.foreign_to(card, encoder.card.version)
+    if not len(others):
+        return found | fit_head.limits(distances, ready.recipe.margin)
+    own = ready.both.features
+    found |= fit_head.kinds(own, others, kinds) | fit_head.known(own, others)
+    return found | fit_head.limits(distances, max(ready.recipe.margin, fit_head.FARTHEST))
 
 
 def choose(part: Part, exclusive: bool) -> tuple[Shape, HeldOut]:

@@ -37,11 +37,12 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class Options:
-    """How to train. `members`: which of the ladder; `seeds`: how many, the first of which ships; `second_encoder`: what the
-    member `dino` looks through; `index`: write the precedents of the train part."""
+    """How to train. `members`: which of the ladder; `seeds`: how many from `first_seed` on, the first of which ships;
+    `second_encoder`: what the member `dino` looks through; `index`: write the precedents of the train part."""
 
     members: tuple[str, ...] = MEMBERS
     seeds: int = 3
+    first_seed: int = 0
     second_encoder: str = "dinov2_small"
     index: bool = True
     tell: Tell = field(default=lambda stage, part: None)
@@ -125,20 +126,21 @@ def _train(data: FolderDataset, recipe: Recipe, encoder: Encoder, home: Path, op
 def _member(name: str, ground: Ground, room: Path, options: Options) -> list[dict[str, Any]]:
     """What was measured of the member, a seed each; trained where it was not before."""
     member, found = f"{ground.ready.recipe.name}_{name}", []
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        first = seed == options.first_seed
         wanted = suite_store.fingerprint(ground, name, seed)
         path, folder = room / "seeds" / f"{member}-{seed}.json", room / "members" / member
-        also = [folder / file for file in ("card.json", "model.safetensors", suite_store.FILE)] if seed == 0 else []
+        also = [folder / file for file in ("card.json", "model.safetensors", suite_store.FILE)] if first else []
         before = suite_store.finished(path, wanted, also)
         if before is not None:
             found.append(before | {"trained_before": True})
             continue
-        options.tell(f"{name}, seed {seed + 1} of {options.seeds}", 0.0)
-        setting = found[0]["setting"] if seed else None
-        made = run(name, ground, seed, setting, shifted=seed == 0)
+        options.tell(f"{name}, seed {seed}", 0.0)
+        setting = None if first else found[0]["setting"]
+        made = run(name, ground, seed, setting, shifted=first)
         measured = _measured(made, ground) | {"seed": seed, "fingerprint": wanted, "trained_before": False}
         path.parent.mkdir(parents=True, exist_ok=True)
-        if seed == 0:
+        if first:
             path.unlink(missing_ok=True)  # the folder and what was measured of it change together
             _write(name, made, measured, ground, folder)
         _write_json(measured, path)

@@ -1,0 +1,293 @@
+"""How well does medsam outline what it is shown, and does it know when it does not?
+
+python benchmarks/medsam.py [--data ../shared/data] [--most 100] [--calibrate 20] [--volumes 6]
+
+Boxes are those of the reference masks, moved outwards by 0 to 5 pixels of 256 a side, as LiteMedSAM's authors draw them; beside
+them tight boxes, boxes 10 pixels too wide, and a point at the reference's deepest place. One lesion or lung a box: the largest
+connected part (of lungs, the two largest). What the decoder foresees is mapped to Dice on the validation rows, and judged on
+the test rows. Volumes: the box of the reference's largest slice, carried to its first and last slice.
+Every outcome is kept under CONSILIUM_CACHE/medsam: interrupted, it goes on. Writes results/medsam.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consilium import formats, weights
+from consilium.metrics.bootstrap import interval
+from consilium.metrics.segmentation import dice
+from consilium.nn.lite_medsam import SIDE, Prompted, restored
+from consilium.nn.prompted_slices import box_of, carried
+from consilium.settings import settings
+from consilium.specialists.medsam import LEAST, WEIGHTS
+from consilium.types import Array, Image, Score, Volume
+
+SEED = 20240
+JITTER, WIDE = 5, 10
+SMALLEST_PIXELS = 30
+GOOD = 0.8
+KNOTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+KINDS = ("box", "tight box", "wide box", "point")
+PARTS = {"skin_ham10000": 1, "lgg_mri_genomics": 1, "cxr_lungmask_v7_covid": 2}
+TUMOURS = ("brain1", "brain2", "breast1")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture with its reference mask, and whom it belongs to."""
+
+    name: str
+    split: str
+    picture: Path
+    mask: Path
+    group: str
+
+
+def rows(data: Path, name: str, split: str, most: int) -> list[Row]:
+    """At most `most` pictures with a mask, in a drawn order; of skin lesions one picture each."""
+    with (data / name / "index.csv").open(encoding="utf-8", newline="") as lines:
+        found = [_row(data, name, row) for row in csv.DictReader(lines) if row["split"] == split and _mask(name, row)]
+    if name == "skin_ham10000":
+        found = list({row.group: row for row in reversed(found)}.values())[::-1]
+    order = np.random.default_rng(SEED).permutation(len(found))
+    return [found[i] for i in order[:most]]
+
+
+def _mask(name: str, row: dict[str, str]) -> str:
+    return row["path"] if name == "cxr_lungmask_v7_covid" else row["mask_path"]
+
+
+def _row(data: Path, name: str, row: dict[str, str]) -> Row:
+    lungs = name == "cxr_lungmask_v7_covid"
+    picture = data / (row["image_in_pack"] if lungs else f"{name}/{row['path']}")
+    return Row(name, row["split"], picture, data / name / _mask(name, row), row.get("lesion_id") or row["patient_id"])
+
+
+def picture(path: Path) -> Image:
+    return formats.read(path)[0].images[0]  # type: ignore[return-value]
+
+
+def parts(row: Row) -> list[Array]:
+    """The largest connected parts of the reference. Of lung masks 255 is lung and 127 a device, left out."""
+    from scipy.ndimage import label
+
+    shades = picture(row.mask).pixels
+    mask = (shades if shades.ndim == 2 else shades[..., 0]) > (200 if row.name == "cxr_lungmask_v7_covid" else 127)
+    labels, _ = label(mask)
+    sizes = np.bincount(labels.ravel())[1:]
+    largest = np.argsort(-sizes, kind="stable")[: PARTS[row.name]]
+    return [labels == i + 1 for i in largest if sizes[i] >= SMALLEST_PIXELS]
+
+
+def boxes(mask: Array, draw: np.random.Generator) -> Array:
+    """(3, 4): the jittered, the tight and the wide box."""
+    rows_, columns = mask.shape
+    pixel = max(mask.shape) / SIDE
+    outwards = np.array([-1, -1, 1, 1]) * pixel
+    grown = [outwards * draw.integers(0, JITTER + 1, 4), np.zeros(4), outwards * WIDE]
+    return np.clip(box_of(mask) + grown, 0, [columns - 1, rows_ - 1, columns - 1, rows_ - 1])
+
+
+def deepest(mask: Array) -> Array:
+    """(1, 2): x, y of the place farthest from the mask's rim."""
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return np.array([[column, row]], float)
+
+
+def outcomes(prompted: Prompted, row: Row) -> Iterator[dict[str, Any]]:
+    """What became of each target of a picture: Dice and foreseen quality of each kind of prompt."""
+    image = picture(row.picture)
+    draw = np.random.default_rng([SEED, *row.picture.stem.encode()])
+    for part, mask in enumerate(parts(row)):
+        start = time.process_time()
+        boxed, passed = prompted.boxed(image, boxes(mask, draw)), time.process_time()
+        pointed, ended = prompted.pointed(image, deepest(mask)), time.process_time()
+        masks, quality = [*boxed.masks, *pointed.masks], [*boxed.quality.tolist(), *pointed.quality.tolist()]
+        yield {
+            "set": row.name,
+            "split": row.split,
+            "group": row.group,
+            "row": f"{row.name}/{row.picture.stem}/{part}",
+            "dice": {kind: dice(mask, found) for kind, found in zip(KINDS, masks, strict=True)},
+            "quality": dict(zip(KINDS, quality, strict=True)),
+            "cpu_s": [passed - start, ended - passed],
+        }
+
+
+def pictures(prompted: Callable[[], Prompted], data: Path, most: dict[str, int], kept: Path) -> list[dict[str, Any]]:
+    """The outcome of every row, those kept by an earlier run not made again; sets in turn, so that a part is worth something."""
+    wanted = [rows(data, name, split, count) for split, count in most.items() for name in PARTS]
+    turns = [group[i] for i in range(max(most.values())) for group in wanted if i < len(group)]
+    return _kept(kept, [(f"{r.name}/{r.picture.stem}", lambda r=r: list(outcomes(prompted(), r))) for r in turns])
+
+
+def _kept(path: Path, work: list[tuple[str, Callable[[], Any]]]) -> list[Any]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    known: dict[str, Any] = dict(json.loads(line) for line in lines)
+    with path.open("a", encoding="utf-8") as file:
+        for key, do in work:
+            if key not in known:
+                known[key] = do()
+                file.write(json.dumps([key, known[key]]) + "\n")
+                file.flush()
+    return [item for key, _ in work for item in known[key]]
+
+
+def volume_outcomes(
+    prompted: Prompted, name: str, volume: Volume, truth: Array, span: tuple[int, int]
+) -> dict[str, Any]:
+    """Dice in space of the outline carried over `span`, by the member's own rule of where it ends."""
+    from consilium.specialists.medsam import BOXED
+
+    largest = int(truth.sum(axis=(1, 2)).argmax())
+    seed = prompted.boxed(volume.slice(largest), box_of(truth[largest])[None])
+    through = carried(prompted, volume, (largest, seed.masks[0]), span, BOXED, LEAST)
+    return {
+        "row": name,
+        "dice": dice(truth, through.mask),
+        "seed_dice": dice(truth[largest], seed.masks[0]),
+        "slices": span[1] - span[0] + 1,
+        "outlined": 1 + len(through.worth),
+    }
+
+
+def volumes(prompted: Callable[[], Prompted], data: Path, most: int, kept: Path) -> list[dict[str, Any]]:
+    with (data / "hippocampus_mri3d/index.csv").open(encoding="utf-8", newline="") as lines:
+        test = [row for row in csv.DictReader(lines) if row["split"] == "test"][:most]
+    pairs = [(f"hippocampus_mri3d/{r['patient_id']}", r["path"], r["mask_path"]) for r in test]
+    pairs = [(name, f"hippocampus_mri3d/{a}", f"hippocampus_mri3d/{b}") for name, a, b in pairs]
+    pairs += [(f"tumour/{n}", f"nifti_samples/{n}_image.nrrd", f"nifti_samples/{n}_label.nrrd") for n in TUMOURS]
+
+    def judged(name: str, shown: Path, reference: Path) -> list[dict[str, Any]]:
+        volume, mask = (formats.read(path)[0].images[0] for path in (shown, reference))
+        truth = mask.voxels > 0  # type: ignore[union-attr]
+        deep = np.flatnonzero(truth.any(axis=(1, 2)))
+        return [volume_outcomes(prompted(), name, volume, truth, (int(deep[0]), int(deep[-1])))]  # type: ignore[arg-type]
+
+    return _kept(kept, [(n, lambda n=n, a=a, b=b: judged(n, data / a, data / b)) for n, a, b in pairs])
+
+
+def fitted(quality: Array, measured: Array) -> dict[str, list[float]]:
+    """Foreseen quality to Dice: isotonic regression, read off at a few quantiles."""
+    from sklearn.isotonic import IsotonicRegression
+
+    curve = IsotonicRegression(out_of_bounds="clip").fit(quality, measured)
+    knots = np.round(np.quantile(quality, KNOTS), 3)
+    return {"foreseen": knots.tolist(), "dice": np.round(curve.predict(knots), 3).tolist()}
+
+
+def mean_of(name: str, values: Array, groups: list[str]) -> Score:
+    return interval(name, lambda chosen: float(values[chosen].mean()) if len(chosen) else float("nan"), groups)
+
+
+def judged(found: list[dict[str, Any]], kind: str, curve: dict[str, list[float]]) -> dict[str, Any]:
+    """Of one kind of prompt on test rows: Dice, and what the expected Dice is worth."""
+    from sklearn.metrics import roc_auc_score
+
+    measured = np.array([one["dice"][kind] for one in found])
+    expected = np.interp([one["quality"][kind] for one in found], curve["foreseen"], curve["dice"])
+    groups = [f"{one['set']}/{one['group']}" for one in found]
+    given = expected >= LEAST
+
+    def auroc(chosen: Array) -> float:
+        good = measured[chosen] >= GOOD
+        return float(roc_auc_score(good, expected[chosen])) if 0 < good.sum() < len(good) else float("nan")
+
+    scores = [
+        mean_of("Dice", measured, groups),
+        mean_of(f"Dice at least {GOOD}", (measured >= GOOD).astype(float), groups),
+        mean_of("expected minus measured Dice", expected - measured, groups),
+        mean_of("expected Dice off by", np.abs(expected - measured), groups),
+        mean_of("abstained", (~given).astype(float), groups),
+        interval(f"AUROC of expected Dice for Dice at least {GOOD}", auroc, groups),
+    ]
+    if given.any():
+        scores.append(
+            mean_of(
+                "Dice where it does not abstain", measured[given], [g for g, k in zip(groups, given, strict=True) if k]
+            )
+        )
+    if not given.all():
+        scores.append(
+            mean_of(
+                "Dice where it abstains", measured[~given], [g for g, k in zip(groups, given, strict=True) if not k]
+            )
+        )
+    return {score.metric: _facts(score) for score in scores}
+
+
+def _facts(score: Score) -> dict[str, Any]:
+    return {key: round(v, 4) if isinstance(v, float) else v for key, v in asdict(score).items() if key != "metric"}
+
+
+def report(found: list[dict[str, Any]], deep: list[dict[str, Any]]) -> dict[str, Any]:
+    val, test = ([one for one in found if one["split"] == split] for split in ("val", "test"))
+
+    def pooled(kinds: tuple[str, ...]) -> dict[str, list[float]]:
+        pairs = np.array([(one["quality"][kind], one["dice"][kind]) for one in val for kind in kinds])
+        return fitted(pairs[:, 0], pairs[:, 1])
+
+    curves = {"box": pooled(KINDS[:3]), "point": pooled(KINDS[3:])}
+    sets = {name: [one for one in test if one["set"] == name] for name in PARTS} | {"all": test}
+    first_pass = [one["cpu_s"][0] for one in found if one["row"].endswith("/0")]
+    by_set = [[one for one in deep if one["row"].startswith(kind)] for kind in ("hippocampus", "tumour")]
+    return {
+        "calibration": {"rows": len(val), **curves},
+        "test": {
+            name: {kind: judged(some, kind, curves["point" if kind == "point" else "box"]) for kind in KINDS}
+            for name, some in sets.items()
+        },
+        "volumes": {
+            "hippocampus_mri3d": _facts(
+                mean_of("Dice", np.array([o["dice"] for o in by_set[0]]), [o["row"] for o in by_set[0]])
+            ),
+            "each": deep,
+        },
+        "cpu_s": {
+            "encoder and three boxes": float(np.median(first_pass)),
+            "a point": float(np.median([one["cpu_s"][1] for one in found])),
+            "n": len(first_pass),
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--most", type=int, default=100, help="test pictures a set")
+    parser.add_argument("--calibrate", type=int, default=20, help="validation pictures a set")
+    parser.add_argument("--volumes", type=int, default=6, help="hippocampi")
+    parser.add_argument("--out", type=Path, default=Path("results/medsam.json"))
+    options = parser.parse_args()
+    folder = weights.folder(WEIGHTS)
+    made: list[Prompted] = []
+
+    def prompted() -> Prompted:
+        if not made:
+            made.append(Prompted(restored(folder)))
+        return made[0]
+
+    kept = settings().cache / "medsam" / weights.fingerprint(folder)[:8]
+    most = {"val": options.calibrate, "test": options.most}
+    found = pictures(prompted, options.data, most, kept / "pictures.jsonl")
+    deep = volumes(prompted, options.data, options.volumes, kept / "volumes.jsonl")
+    counts = f"--most {options.most} --calibrate {options.calibrate} --volumes {options.volumes}"
+    command = f"python benchmarks/medsam.py {counts}"
+    options.out.write_text(json.dumps({"command": command, **report(found, deep)}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Results beside the page: DICOM SEG and SR, FHIR, masks and overlays, those that fit the case or those that were named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from consilium.cli.common import split, writing
+
+if TYPE_CHECKING:
+    from consilium.types import Consultation
+
+AUTO, NONE = "auto", "none"
+
+
+def kinds_of(text: str) -> tuple[str, ...] | None:
+    """The kinds that `--formats` names; None for auto. UsageError where there is no such kind."""
+    from consilium.errors import UsageError
+    from consilium.formats.out import KINDS
+
+    if text == AUTO:
+        return None
+    named = () if text == NONE else tuple(split(text))
+    unknown = [kind for kind in named if kind not in KINDS]
+    if unknown:
+        raise UsageError(f"--formats has no {', '.join(unknown)}; there are: {AUTO}, {NONE}, {', '.join(KINDS)}.")
+    return named
+
+
+def results(held: Consultation, source: Path, folder: Path, formats: str) -> tuple[Path, ...]:
+    """Writes them into `folder` and returns their paths. Of kinds that were named, what cannot be is said on stderr, and
+    UsageError is raised where nothing could be."""
+    from consilium.errors import UsageError
+    from consilium.formats import out
+
+    named = kinds_of(formats)
+    kinds = _fitting(held) if named is None else named
+    if not kinds:
+        return ()
+    with writing(folder):
+        done = out.write(held, folder, [source], kinds)
+    if named is not None:
+        for note in done.notes:
+            typer.echo(f"note: {note}", err=True)
+        if not done.paths:
+            raise UsageError("; ".join(done.notes))
+    return done.paths
+
+
+def _fitting(held: Consultation) -> Sequence[str]:
+    """seg, sr and fhir of a DICOM source where their libraries are installed; masks and overlays where something is outlined."""
+    from importlib.util import find_spec
+
+    outlined = any(opinion.segmentations for opinion in held.opinions)
+    dicom = any(study.file_format.startswith("DICOM") for study in held.case.studies)
+    found = ["masks", "overlays"] if outlined else []
+    if dicom and find_spec("highdicom") is not None:
+        found += ["sr", *(["seg"] if outlined else [])]
+    if dicom and find_spec("fhir") is not None:
+        found.append("fhir")
+    return found

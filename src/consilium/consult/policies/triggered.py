@@ -1,0 +1,91 @@
+"""triggered: the generalist calls experts by name, mid-answer, and is shown what they returned (VILA-M3's idea, with a gate by
+card, checked arguments, several experts and rounds). Who is not called does not speak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from consilium.consult import returns
+from consilium.consult.admit import Request, admitted
+from consilium.consult.calls import find
+from consilium.consult.cards_prompt import offered as offer
+from consilium.consult.choose import choose, key, shortlist
+from consilium.consult.prompt import compose, images_of
+from consilium.consult.route import demand_modality
+from consilium.consult.table import Table
+from consilium.errors import UsageError
+from consilium.protocols import Card
+from consilium.types import Answer, Message, Opinion
+
+ROUNDS, CALLS = 4, 6
+
+
+def decide(table: Table) -> Answer:
+    demand_modality(table.case)
+    fitting = admitted(table.panel.specialists, table.case)
+    if not fitting:
+        table.notes.append("no expert's card admits the picture: none was offered")
+        return table.weigh()
+    cards = shortlist(fitting, table.case)
+    if len(cards) < len(fitting):
+        left_out = ", ".join(card.name for card in fitting if card not in cards)
+        table.notes.append(f"not offered, since the question names less of what they know: {left_out}")
+    messages, heard = _consulted(table, cards)
+    if heard:
+        return _answer(table, messages, heard)
+    table.notes.append(f"nobody was called; by their cards there fit {', '.join(card.name for card in cards)}")
+    return table.weigh()
+
+
+def _consulted(table: Table, cards: Sequence[Card]) -> tuple[list[Message], list[Opinion]]:
+    """The conversation up to where the generalist calls nobody more, and what it heard."""
+    case, sees = table.case, table.panel.generalist.sees_images
+    plain = compose(case)
+    messages = [plain[0], Message("user", (*images_of(plain), offer(case, cards)))]
+    heard: list[Opinion] = []
+    done: set[tuple[str, str]] = set()
+    for _ in range(ROUNDS):
+        requests = choose(table, messages, cards, done)
+        if not requests:
+            return messages, heard
+        room = CALLS - len(done)
+        opinions, problems = _carried_out(table, requests[:room])
+        problems += [f"no more than {CALLS} calls may be made" for _ in requests[room:]][:1]
+        done |= {key(request) for request in requests[:room]}
+        heard += opinions
+        messages += [table.exchange[-1], returns.turn(case, opinions, problems, sees)]
+        if len(done) >= CALLS:
+            break
+    table.notes.append(f"no more calls were taken after {len(done)} in at most {ROUNDS} rounds")
+    return messages, heard
+
+
+def _carried_out(table: Table, requests: Sequence[Request]) -> tuple[list[Opinion], list[str]]:
+    """What the experts said, and why the other calls were not carried out."""
+    opinions, problems = [], []
+    for request in requests:
+        if request.problem:
+            problems.append(request.problem)
+            continue
+        try:
+            opinions.append(table.hear(request.name, request.arguments))
+        except UsageError as error:
+            if not request.arguments:
+                raise
+            # The arguments are the model's words: what the expert cannot use is answered to the model.
+            problems.append(f"{request.name} cannot use these arguments: {str(error).rstrip('.')}")
+            table.notes.append(f"a call was refused: {problems[-1]}")
+    return opinions, problems
+
+
+def _answer(table: Table, messages: Sequence[Message], heard: Sequence[Opinion]) -> Answer:
+    """A generalist that sees answers at the end of the conversation; one that does not weighs the evidence as under moed."""
+    if not table.panel.generalist.sees_images and not any(f.quantity is not None for o in heard for f in o.findings):
+        return table.weigh(heard)
+    # Its last words called nobody more: they are its answer, unless the calls before them were the last that are taken.
+    drafted = table.exchange[-1].text if len(table.exchange) > len(messages) else ""
+    answer = table.answer(messages, drafted)
+    if not table.case.options and find(answer.text, table.panel.specialists):
+        return replace(answer, text="", abstained="the generalist's last words are another call, not an answer")
+    return replace(answer, caution=table.conflict(answer, heard))

@@ -1,0 +1,134 @@
+"""medsam: outlines what a box or a point marks, in any medical picture, by LiteMedSAM. It does not say what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from consilium.errors import UsageError
+from consilium.imaging.measure import measure, sides_known
+from consilium.nn.prompts import ARGUMENTS, UNNAMED, Prompt, prompt_of
+from consilium.protocols import Card
+from consilium.types import Array, Case, Code, Opinion, Segmentation, Volume
+
+if TYPE_CHECKING:
+    from consilium.nn.lite_medsam import Prompted
+
+WEIGHTS = "litemedsam"
+LEAST = 0.5
+
+
+@dataclass(frozen=True)
+class Expected:
+    """From the quality that the decoder foresees to the Dice that masks of that quality had on the validation pictures."""
+
+    foreseen: tuple[float, ...]
+    dice: tuple[float, ...]
+
+    def __call__(self, quality: Array) -> Array:
+        return np.interp(quality, self.foreseen, self.dice)
+
+
+BOXED = Expected((0.3, 1.0), (0.3, 1.0))
+POINTED = Expected((0.3, 1.0), (0.3, 1.0))
+
+CARD = Card(
+    kind="specialist",
+    name="medsam",
+    version="1.0.0",
+    summary="Outlines what a box marks in any medical picture, and measures it. It is shown its target and does not find it",
+    modalities=("CR", "CT", "DMS", "DX", "ES", "GM", "MG", "MR", "NM", "OP", "OPT", "PT", "RG", "SM", "US", "XA", "XC"),
+    concepts=(Code.local(UNNAMED),),
+    arguments=ARGUMENTS,
+    on_call=True,
+    trained_on={
+        "public medical sets of many modalities (its authors, Ma et al., list none for these weights)": "each its own",
+    },
+    licence="Apache-2.0",
+    evidence="results/medsam.json",
+    not_for=(
+        "finding or naming a lesion: it outlines whatever it is shown, present or not",
+        "targets far smaller than 1/30 of the picture's longest side: it sees 256 x 256 pixels",
+        "a claim of generalisation: which sets its authors trained on overlaps with those that it was measured on",
+    ),
+)
+
+
+def load(**_: Any) -> Medsam:
+    """The specialist. Its weights are obtained when it is first given a prompt."""
+    return Medsam()
+
+
+def _prompted() -> Prompted:
+    from consilium import weights
+    from consilium.nn.lite_medsam import Prompted, restored
+
+    return Prompted(restored(weights.folder(WEIGHTS)))
+
+
+@dataclass(eq=False)
+class Medsam:
+    """One encoder pass a picture: further prompts on the same picture cost the decoder alone. `opened` gives the network."""
+
+    opened: Callable[[], Prompted] = _prompted
+    card: Card = CARD
+
+    @cached_property
+    def prompted(self) -> Prompted:
+        return self.opened()
+
+    def examine(self, case: Case, args: Mapping[str, Any] | None = None) -> Opinion:
+        """The outline of what `args` mark, with its measures; an abstention where nothing is marked, nothing stands out there,
+        or the outline is expected to miss."""
+        try:
+            return self._outlined(prompt_of(case, args))
+        except UsageError as reason:
+            return Opinion(CARD.name, CARD.version, abstained=str(reason), exclusive=False, licence=CARD.licence)
+
+    def _outlined(self, prompt: Prompt) -> Opinion:
+        if prompt.kind == "box":
+            found, expected = self.prompted.boxed(prompt.picture, prompt.places), BOXED
+        else:
+            found, expected = self.prompted.pointed(prompt.picture, prompt.places), POINTED
+        worth = expected(found.quality)
+        if not found.masks.any(axis=(1, 2)).all():
+            raise UsageError("it finds no outline where it was shown; give a box that fits the target closely")
+        if worth.min() < LEAST:
+            raise UsageError(
+                f"its outline would be unsure: it expects a Dice of {worth.min():.2f}, and {LEAST} is the least it gives; "
+                "give a box that fits the target closely"
+            )
+        mask, confidence, caution = self._carried(prompt, np.logical_or.reduce(found.masks), float(worth.min()))
+        concept = Code.local(prompt.target)
+        segmentation = Segmentation(mask.astype(np.uint8), prompt.shown.uid, (concept,), (confidence,))
+        return Opinion(
+            CARD.name,
+            CARD.version,
+            measure(segmentation, prompt.shown, oriented=sides_known(prompt.study), source=CARD.name),
+            caution=caution,
+            exclusive=False,
+            reliability=CARD.scores,
+            licence=CARD.licence,
+            segmentations=(segmentation,),
+        )
+
+    def _carried(self, prompt: Prompt, mask: Array, confidence: float) -> tuple[Array, float, str]:
+        """The mask in the shape of what was segmented, the mean expected Dice of its slices, and where it ended too early."""
+        if not isinstance(prompt.shown, Volume) or prompt.index is None:
+            return mask, confidence, ""
+        from consilium.nn.prompted_slices import carried
+
+        first, last = prompt.span or (prompt.index, prompt.index)
+        through = carried(self.prompted, prompt.shown, (prompt.index, mask), (first, last), BOXED, LEAST)
+        done = (prompt.index, *through.worth)
+        caution = ""
+        if (min(done), max(done)) != (first, last):
+            caution = (
+                f"outlined from slice {min(done) + 1} to {max(done) + 1} of the {first + 1} to {last + 1} asked for: beyond, "
+                "nothing stood out surely enough"
+            )
+        return through.mask, float(np.mean([confidence, *through.worth.values()])), caution

@@ -1,0 +1,114 @@
+"""Scoring files of every kind are read as they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consilium.errors import ScoringFileError
+from consilium.genomics.alleles import NONE, Alleles, key_position
+from consilium.genomics.score_kinds import KINDS
+from consilium.genomics.scoring_file import ScoreOptions, ScoreTable, read_scores
+
+CATALOG = """###PGS CATALOG SCORING FILE
+#format_version=2.0
+#pgs_id=PGS009999
+#trait_reported=Height = tall
+#genome_build=GRCh37
+#HmPOS_build=GRCh38
+rsID\tchr_name\tchr_position\teffect_allele\tother_allele\teffect_weight\thm_chr\thm_pos
+rs1\t1\t1000\tA\tG\t1.045457e-02\t1\t2000
+rs2\t1\t3000\tC\tT\t-0.1\t\t
+"""
+
+
+def _read(path: Path, text: str, target: str | None = None, **options: object) -> ScoreTable:
+    path.write_text(text)
+    (table,) = read_scores(path, Alleles(), target, ScoreOptions(**options))  # type: ignore[arg-type]
+    return table
+
+
+def test_the_catalogs_header_and_columns(tmp_path: Path) -> None:
+    table = _read(tmp_path / "s.txt", CATALOG, "GRCh37")
+    assert (table.names, table.build, table.facts["trait_reported"]) == (("PGS009999",), "GRCh37", "Height = tall")
+    assert table.weights.tolist() == [[1.045457e-02, -0.1]]
+    assert key_position(table.key).tolist() == [1000, 3000]
+
+
+def test_harmonised_positions_are_taken_for_the_build_that_is_asked_for(tmp_path: Path) -> None:
+    table = _read(tmp_path / "s.txt", CATALOG, "GRCh38")
+    assert (table.build, key_position(table.key).tolist()) == ("GRCh38", [2000, NONE])
+
+
+def test_the_real_files(real: Path) -> None:
+    (own,) = read_scores(real / "PGS001229_22.txt", Alleles())
+    (harmonised,) = read_scores(real / "PGS001229_hmPOS_GRCh38.txt.gz", Alleles())
+    assert (len(own), own.build, own.names) == (835, "GRCh37", ("PGS001229",))
+    assert (len(harmonised), harmonised.build, harmonised.names) == (51209, "GRCh38", ("PGS001229",))
+    assert {KINDS[k]: int(n) for k, n in enumerate(np.bincount(harmonised.kinds)) if n} == {"additive": 51205, "hla": 4}
+    assert own.weights[0, 0] == 1.045457e-02
+
+
+TABLES = (
+    "rs1\tA\t0.5\t1\nrs2\tC\t-1\t2\n",
+    "SNP  A1   one two\nrs1   A  0.5 1\nrs2 C -1   2\n",
+    "ID,A1,one,two\nrs1,A,0.5,1\nrs2,C,-1,2\n",
+)
+
+
+@pytest.mark.parametrize("text", TABLES)
+def test_plink_tables_with_tabs_blanks_and_commas(tmp_path: Path, text: str) -> None:
+    table = _read(tmp_path / "s.txt", text)
+    assert table.weights.tolist() == [[0.5, -1], [1, 2]]
+    assert table.ids is not None and table.ids.to_pylist() == ["rs1", "rs2"]
+    assert table.names == (("one", "two") if "one" in text else ("column 3", "column 4"))
+
+
+def test_named_columns(tmp_path: Path) -> None:
+    text = "marker\tkind\tallele_x\tT1\tT2\nrs1\tq\tA\t1\t2\n"
+    columns = {"id": "marker", "effect_allele": "allele_x", "effect_weight": "T2"}
+    table = _read(tmp_path / "s.txt", text, columns=columns)
+    assert (table.names, table.weights.tolist()) == (("s",), [[2]])
+    with pytest.raises(ScoringFileError, match="no column 'T3', only marker"):
+        _read(tmp_path / "s.txt", text, columns=columns | {"effect_weight": "T3"})
+    with pytest.raises(ScoringFileError, match="is no role"):
+        _read(tmp_path / "s.txt", text, columns={"weigth": "T1"})
+
+
+def test_a_long_table_is_several_scores(tmp_path: Path) -> None:
+    rows = "1\t10\tA\tG\t1\tPGS1\n1\t20\tA\tG\t2\tPGS2\n1\t30\tC\tG\t3\tPGS1\n"
+    (tmp_path / "s.txt").write_text(
+        "chr_name\tchr_position\teffect_allele\tother_allele\teffect_weight\taccession\n" + rows
+    )
+    first, second = read_scores(tmp_path / "s.txt", Alleles(), None, ScoreOptions(build="GRCh37"))
+    assert (first.names, first.weights.tolist(), first.row.tolist()) == (("PGS1",), [[1, 3]], [1, 3])
+    assert (second.names, second.weights.tolist(), second.build) == (("PGS2",), [[2]], "GRCh37")
+
+
+@pytest.mark.parametrize("weight", ["", "NaN", "nan", "NA", "inf"])
+def test_a_weight_that_is_no_number_names_its_row(tmp_path: Path, weight: str) -> None:
+    with pytest.raises(ScoringFileError, match=r"1 weights of column 'W', the first in row 2"):
+        _read(tmp_path / "s.txt", f"ID\tA1\tW\nrs1\tA\t1\nrs2\tA\t{weight}\n")
+
+
+def test_blanks_may_mean_not_in_this_score(tmp_path: Path) -> None:
+    table = _read(tmp_path / "s.txt", "ID\tA1\tV\tW\nrs1\tA\t1\t\nrs2\tA\t\t2\n", blank="zero")
+    assert table.weights.tolist() == [[1, 0], [0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("ID\tA1\tW\nrs1\tA\tx\n", "conversion error"),
+        ("ID\tA1\tW\nrs1\tA\n", "another number of columns"),
+        ("chr_name\teffect_allele\teffect_weight\n1\tA\t1\n", "neither where"),
+        ("ID\tother_allele\teffect_allele\nrs1\tA\tC\n", "no column of weights"),
+        ("name\tvalue\tthing\nfoo\tbar\tbaz\n", "names no effect allele"),
+    ],
+)
+def test_what_is_no_scoring_file(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ScoringFileError, match=said):
+        _read(tmp_path / "s.txt", text)
