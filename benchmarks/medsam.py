@@ -1,9 +1,10 @@
 """How well does medsam outline what it is shown, and does it know when it does not?
 
-python benchmarks/medsam.py [--data ../shared/data] [--most 100] [--calibrate 20] [--volumes 6]
+python benchmarks/medsam.py [--data ../shared/data] [--most 100] [--calibrate 20] [--empty 20] [--volumes 4]
 
 Boxes are those of the reference masks, moved outwards by 0 to 5 pixels of 256 a side, as LiteMedSAM's authors draw them; beside
-them tight boxes, boxes 10 pixels too wide, and a point at the reference's deepest place. One lesion or lung a box: the largest
+them tight boxes, boxes 10 pixels too wide, empty boxes (of the reference's size or smaller, drawn where nothing of it is: what is
+outlined there has a Dice of 0), and a point at the reference's deepest place. One lesion or lung a box: the largest
 connected part (of lungs, the two largest). What the decoder foresees is mapped to Dice on the validation rows, and judged on
 the test rows. Volumes: the box of the reference's largest slice, carried to its first and last slice.
 Every outcome is kept under CONSILIUM_CACHE/medsam: interrupted, it goes on. Writes results/medsam.json.
@@ -35,8 +36,10 @@ SEED = 20240
 JITTER, WIDE = 5, 10
 SMALLEST_PIXELS = 30
 GOOD = 0.8
-KNOTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+KNOTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 KINDS = ("box", "tight box", "wide box", "point")
+EMPTY = "empty box"
+SHRUNK, TRIES = (1.0, 0.5, 0.25), 60
 PARTS = {"skin_ham10000": 1, "lgg_mri_genomics": 1, "cxr_lungmask_v7_covid": 2}
 TUMOURS = ("brain1", "brain2", "breast1")
 
@@ -76,25 +79,40 @@ def picture(path: Path) -> Image:
     return formats.read(path)[0].images[0]  # type: ignore[return-value]
 
 
-def parts(row: Row) -> list[Array]:
-    """The largest connected parts of the reference. Of lung masks 255 is lung and 127 a device, left out."""
+def reference(row: Row) -> Array:
+    """The mask. Of lung masks 255 is lung and 127 a device, left out."""
+    shades = picture(row.mask).pixels
+    return (shades if shades.ndim == 2 else shades[..., 0]) > (200 if row.name == "cxr_lungmask_v7_covid" else 127)
+
+
+def parts(mask: Array, most: int) -> list[Array]:
+    """Its largest connected parts."""
     from scipy.ndimage import label
 
-    shades = picture(row.mask).pixels
-    mask = (shades if shades.ndim == 2 else shades[..., 0]) > (200 if row.name == "cxr_lungmask_v7_covid" else 127)
     labels, _ = label(mask)
     sizes = np.bincount(labels.ravel())[1:]
-    largest = np.argsort(-sizes, kind="stable")[: PARTS[row.name]]
+    largest = np.argsort(-sizes, kind="stable")[:most]
     return [labels == i + 1 for i in largest if sizes[i] >= SMALLEST_PIXELS]
 
 
-def boxes(mask: Array, draw: np.random.Generator) -> Array:
+def boxes(part: Array, draw: np.random.Generator) -> Array:
     """(3, 4): the jittered, the tight and the wide box."""
-    rows_, columns = mask.shape
-    pixel = max(mask.shape) / SIDE
-    outwards = np.array([-1, -1, 1, 1]) * pixel
+    rows_, columns = part.shape
+    outwards = np.array([-1, -1, 1, 1]) * max(part.shape) / SIDE
     grown = [outwards * draw.integers(0, JITTER + 1, 4), np.zeros(4), outwards * WIDE]
-    return np.clip(box_of(mask) + grown, 0, [columns - 1, rows_ - 1, columns - 1, rows_ - 1])
+    return np.clip(box_of(part) + grown, 0, [columns - 1, rows_ - 1, columns - 1, rows_ - 1])
+
+
+def empty(whole: Array, box: Array, draw: np.random.Generator) -> Array:
+    """(1, 4): a box of this size, else of a half or a quarter, that holds nothing of the mask; (0, 4) where none was found."""
+    rows_, columns = whole.shape
+    for shrunk in SHRUNK:
+        size = (box[2:] - box[:2]) * shrunk
+        for _ in range(TRIES):
+            x, y = draw.uniform(0, np.maximum([columns - 1, rows_ - 1] - size, 0))
+            if not whole[int(y) : int(y + size[1]) + 2, int(x) : int(x + size[0]) + 2].any():
+                return np.array([[x, y, min(x + size[0], columns - 1), min(y + size[1], rows_ - 1)]])
+    return np.zeros((0, 4))
 
 
 def deepest(mask: Array) -> Array:
@@ -110,27 +128,43 @@ def outcomes(prompted: Prompted, row: Row) -> Iterator[dict[str, Any]]:
     """What became of each target of a picture: Dice and foreseen quality of each kind of prompt."""
     image = picture(row.picture)
     draw = np.random.default_rng([SEED, *row.picture.stem.encode()])
-    for part, mask in enumerate(parts(row)):
+    for number, part in enumerate(parts(reference(row), PARTS[row.name])):
         start = time.process_time()
-        boxed, passed = prompted.boxed(image, boxes(mask, draw)), time.process_time()
-        pointed, ended = prompted.pointed(image, deepest(mask)), time.process_time()
+        boxed, passed = prompted.boxed(image, boxes(part, draw)), time.process_time()
+        pointed, ended = prompted.pointed(image, deepest(part)), time.process_time()
         masks, quality = [*boxed.masks, *pointed.masks], [*boxed.quality.tolist(), *pointed.quality.tolist()]
-        yield {
-            "set": row.name,
-            "split": row.split,
-            "group": row.group,
-            "row": f"{row.name}/{row.picture.stem}/{part}",
-            "dice": {kind: dice(mask, found) for kind, found in zip(KINDS, masks, strict=True)},
+        yield _outcome(row, number, {kind: dice(part, one) for kind, one in zip(KINDS, masks, strict=True)}) | {
             "quality": dict(zip(KINDS, quality, strict=True)),
             "cpu_s": [passed - start, ended - passed],
         }
 
 
-def pictures(prompted: Callable[[], Prompted], data: Path, most: dict[str, int], kept: Path) -> list[dict[str, Any]]:
-    """The outcome of every row, those kept by an earlier run not made again; sets in turn, so that a part is worth something."""
-    wanted = [rows(data, name, split, count) for split, count in most.items() for name in PARTS]
-    turns = [group[i] for i in range(max(most.values())) for group in wanted if i < len(group)]
-    return _kept(kept, [(f"{r.name}/{r.picture.stem}", lambda r=r: list(outcomes(prompted(), r))) for r in turns])
+def of_empty(prompted: Prompted, row: Row) -> Iterator[dict[str, Any]]:
+    """The quality that is foreseen where there is nothing of the target."""
+    whole = reference(row)
+    draw = np.random.default_rng([SEED, 1, *row.picture.stem.encode()])
+    for number, part in enumerate(parts(whole, PARTS[row.name])):
+        for box in empty(whole, box_of(part), draw):
+            quality = float(prompted.boxed(picture(row.picture), box[None]).quality[0])
+            yield _outcome(row, number, {EMPTY: 0.0}) | {"quality": {EMPTY: quality}}
+
+
+def _outcome(row: Row, number: int, found: dict[str, float]) -> dict[str, Any]:
+    name = f"{row.name}/{row.picture.stem}/{number}"
+    return {"set": row.name, "split": row.split, "group": row.group, "row": name, "dice": found}
+
+
+def turns(data: Path, counts: dict[str, int]) -> list[Row]:
+    """So many pictures of each split and set, in turn, so that a part of them is worth something."""
+    wanted = [rows(data, name, split, count) for split, count in counts.items() for name in PARTS]
+    return [group[i] for i in range(max(counts.values())) for group in wanted if i < len(group)]
+
+
+def all_of(
+    of: Callable[[Prompted, Row], Iterator[Any]], get: Callable[[], Prompted], chosen: list[Row], kept: Path
+) -> list[Any]:
+    """The outcome of every picture; those kept by an earlier run are not made again."""
+    return _kept(kept, [(f"{r.name}/{r.picture.stem}", lambda r=r: list(of(get(), r))) for r in chosen])
 
 
 def _kept(path: Path, work: list[tuple[str, Callable[[], Any]]]) -> list[Any]:
@@ -181,12 +215,12 @@ def volumes(prompted: Callable[[], Prompted], data: Path, most: int, kept: Path)
 
 
 def fitted(quality: Array, measured: Array) -> dict[str, list[float]]:
-    """Foreseen quality to Dice: isotonic regression, read off at a few quantiles."""
+    """Foreseen quality to Dice: isotonic regression, read off at a few quantiles; below the lowest seen, down to 0 at 0."""
     from sklearn.isotonic import IsotonicRegression
 
     curve = IsotonicRegression(out_of_bounds="clip").fit(quality, measured)
     knots = np.round(np.quantile(quality, KNOTS), 3)
-    return {"foreseen": knots.tolist(), "dice": np.round(curve.predict(knots), 3).tolist()}
+    return {"foreseen": [0.0, *knots.tolist()], "dice": [0.0, *np.round(curve.predict(knots), 3).tolist()]}
 
 
 def mean_of(name: str, values: Array, groups: list[str]) -> Score:
@@ -197,6 +231,7 @@ def judged(found: list[dict[str, Any]], kind: str, curve: dict[str, list[float]]
     """Of one kind of prompt on test rows: Dice, and what the expected Dice is worth."""
     from sklearn.metrics import roc_auc_score
 
+    found = [one for one in found if kind in one["dice"]]
     measured = np.array([one["dice"][kind] for one in found])
     expected = np.interp([one["quality"][kind] for one in found], curve["foreseen"], curve["dice"])
     groups = [f"{one['set']}/{one['group']}" for one in found]
@@ -237,17 +272,18 @@ def report(found: list[dict[str, Any]], deep: list[dict[str, Any]]) -> dict[str,
     val, test = ([one for one in found if one["split"] == split] for split in ("val", "test"))
 
     def pooled(kinds: tuple[str, ...]) -> dict[str, list[float]]:
-        pairs = np.array([(one["quality"][kind], one["dice"][kind]) for one in val for kind in kinds])
-        return fitted(pairs[:, 0], pairs[:, 1])
+        pairs = [(one["quality"][kind], one["dice"][kind]) for one in val for kind in kinds if kind in one["dice"]]
+        return fitted(*np.array(pairs).T)
 
-    curves = {"box": pooled(KINDS[:3]), "point": pooled(KINDS[3:])}
+    curves = {"box": pooled((*KINDS[:3], EMPTY)), "point": pooled(("point",))}
     sets = {name: [one for one in test if one["set"] == name] for name in PARTS} | {"all": test}
-    first_pass = [one["cpu_s"][0] for one in found if one["row"].endswith("/0")]
+    timed = [one["cpu_s"] for one in found if "cpu_s" in one]
+    first_pass = [one["cpu_s"][0] for one in found if "cpu_s" in one and one["row"].endswith("/0")]
     by_set = [[one for one in deep if one["row"].startswith(kind)] for kind in ("hippocampus", "tumour")]
     return {
         "calibration": {"rows": len(val), **curves},
         "test": {
-            name: {kind: judged(some, kind, curves["point" if kind == "point" else "box"]) for kind in KINDS}
+            name: {kind: judged(some, kind, curves["point" if kind == "point" else "box"]) for kind in (*KINDS, EMPTY)}
             for name, some in sets.items()
         },
         "volumes": {
@@ -258,7 +294,7 @@ def report(found: list[dict[str, Any]], deep: list[dict[str, Any]]) -> dict[str,
         },
         "cpu_s": {
             "encoder and three boxes": float(np.median(first_pass)),
-            "a point": float(np.median([one["cpu_s"][1] for one in found])),
+            "a point": float(np.median([seconds[1] for seconds in timed])),
             "n": len(first_pass),
         },
     }
@@ -269,7 +305,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--most", type=int, default=100, help="test pictures a set")
     parser.add_argument("--calibrate", type=int, default=20, help="validation pictures a set")
-    parser.add_argument("--volumes", type=int, default=6, help="hippocampi")
+    parser.add_argument("--empty", type=int, default=20, help="of these, pictures with an empty box")
+    parser.add_argument("--volumes", type=int, default=4, help="hippocampi")
     parser.add_argument("--out", type=Path, default=Path("results/medsam.json"))
     options = parser.parse_args()
     folder = weights.folder(WEIGHTS)
@@ -281,10 +318,15 @@ def main() -> None:
         return made[0]
 
     kept = settings().cache / "medsam" / weights.fingerprint(folder)[:8]
-    most = {"val": options.calibrate, "test": options.most}
-    found = pictures(prompted, options.data, most, kept / "pictures.jsonl")
+    right = turns(options.data, {"val": options.calibrate, "test": options.most})
+    wrong = turns(options.data, {"val": options.empty, "test": options.empty})
+    found = all_of(outcomes, prompted, right, kept / "pictures.jsonl") + all_of(
+        of_empty, prompted, wrong, kept / "empty.jsonl"
+    )
     deep = volumes(prompted, options.data, options.volumes, kept / "volumes.jsonl")
-    counts = f"--most {options.most} --calibrate {options.calibrate} --volumes {options.volumes}"
+    counts = (
+        f"--most {options.most} --calibrate {options.calibrate} --empty {options.empty} --volumes {options.volumes}"
+    )
     command = f"python benchmarks/medsam.py {counts}"
     options.out.write_text(json.dumps({"command": command, **report(found, deep)}, indent=1) + "\n", encoding="utf-8")
 

@@ -267,7 +267,7 @@ def pooled(encoder: Encoder, paths: Sequence[Path], title: str = "") -> Array:
     for path in tqdm(paths, desc=f"features of {title}", disable=not title):
         image = read(path)[0].images[0]
         assert isinstance(image, Image)
-        rows.append(encoder.embed([image], patches=True).pooled[0])
+        rows.append(encoder.embed([image], patches="train" not in title).pooled[0])
     features = np.stack(rows)
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 

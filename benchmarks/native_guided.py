@@ -110,7 +110,8 @@ def wrong(diagnosis: common.Diagnosis, record: Record) -> str:
 def table(condition: str, diagnosis: common.Diagnosis, record: Record, chief: Callable[[], Any]) -> common.Bench:
     """The council of one condition for one picture."""
     shared = common.base()
-    seats: dict[str, Specialist] = {name: shared.specialist(name) for name in shared.specialists}
+    asked = {name: shared.specialist(name) for name, card in shared.specialists.items() if not card.on_call}
+    seats: dict[str, Specialist] = {name: member for name, member in asked.items() if hasattr(member, "head")}
     index: Any = shared.retriever
     false, true = wrong(diagnosis, record), record.labels[0]
     if condition.startswith("all"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image as Pillow
 
+from consilium.imaging.measure import measure
 from consilium.types import (
     Answer,
     Case,
@@ -20,6 +22,7 @@ from consilium.types import (
     Precedent,
     Region,
     Score,
+    Segmentation,
     Study,
     Volume,
 )
@@ -104,6 +107,22 @@ def _opinions(image: Image, volume: Volume) -> tuple[Opinion, ...]:
             exclusive=False,
         ),
         Opinion("brain", "2.0", abstained="sees MR only; this is DX"),
+    )
+
+
+def outlined() -> Opinion:
+    """An opinion on `stack`: a cyst outlined in slices 4 to 6 (from 1) and measured, a tumour looked for and not found."""
+    volume, cyst, tumour = stack(), Code.local("cyst"), Code.local("tumour")
+    labels = np.zeros(volume.voxels.shape, np.uint8)
+    labels[3:6, 2:5, 8:12] = 1
+    segmentation = Segmentation(labels, volume.uid, (cyst, tumour), (0.81, None))
+    space = replace(volume, orientation=np.diag([1.0, 2.0, 5.0, 1.0]))
+    return Opinion(
+        "cysts",
+        "2",
+        (*measure(segmentation, space, source="cysts"), Finding(Code.local("cyst seen"), 0.7)),
+        exclusive=False,
+        segmentations=(segmentation,),
     )
 
 

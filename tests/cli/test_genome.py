@@ -107,3 +107,54 @@ def test_one_refused_score_stands_beside_others(run: Run, files: tuple[Path, Pat
 def test_help_teaches_by_example(run: Run, command: str) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0 and "Example: consilium genome" in " ".join(done.output.split())
+
+
+def test_a_reference_is_made_and_used(run: Run, tmp_path: Path) -> None:
+    panel = draw(260, 300, missing=0.01)
+    panel.write_bed(tmp_path, "panel")
+    rows = "".join(f"{c}\t{p}\t{alt}\t{ref}\t{j % 7 - 3}\n" for j, (c, p, _, ref, alt) in enumerate(panel.sites))
+    head = "#genome_build=GRCh37\nchr_name\tchr_position\teffect_allele\tother_allele\teffect_weight\n"
+    (tmp_path / "s.txt").write_text(head + rows)
+    words = ["--score", tmp_path / "s.txt", "--build", "GRCh37"]
+    done = run(
+        "reference", tmp_path / "panel.bed", *words, "--components", 2, "--out", tmp_path / "ref", "--name", "made up"
+    )
+    assert done.exit_code == 0, done.output
+    assert "made up: 130 people, 2 components, 1 scores" in done.output
+    (tmp_path / "one.txt").write_text("P3\n")
+    words += ["--reference", tmp_path / "ref", "--keep", tmp_path / "one.txt", "--out", tmp_path / "o"]
+    assert run("score", tmp_path / "panel.bed", *words).exit_code == 0
+    table = parquet.read_table(tmp_path / "o/scores.parquet")
+    assert table.num_rows == 1 and {
+        "s_z",
+        "s_percentile",
+        "s_znorm2",
+        "s_adjusted_percentile",
+        "PC2",
+        "foreignness",
+    } <= set(table.column_names)
+    assert abs(table["s_znorm2"][0].as_py()) < 6
+
+
+def test_statistics_become_scores(run: Run, files: tuple[Path, Path], tmp_path: Path, cohort: Cohort) -> None:
+    rows = "".join(
+        f"{c}\t{p}\t{i}\t{alt}\t{ref}\t0.1\t{0.01 * (1 + j)}\n" for j, (c, p, i, ref, alt) in enumerate(cohort.sites)
+    )
+    (tmp_path / "g.tsv").write_text("CHR\tBP\tSNP\tA1\tA2\tBETA\tP\n" + rows)
+    words = [
+        "--statistics",
+        tmp_path / "g.tsv",
+        "--build",
+        "GRCh37",
+        "--score-build",
+        "GRCh37",
+        "--p",
+        "0.1,1",
+        "--r2",
+        0.9,
+    ]
+    done = run("threshold", files[0], *words, "--out", tmp_path / "made.tsv")
+    assert done.exit_code == 0, done.output
+    assert "50 tested, 50 genotyped, 50 after clumping" in done.output and "p0.1: 10  p1: 50" in done.output
+    done = run("score", files[0], "--score", tmp_path / "made.tsv", "--build", "GRCh37", "--out", tmp_path / "o")
+    assert "p0.1: 10 of 10 variants" in done.output

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
-from tests.consultations import empty, full
+from tests.consultations import empty, full, outlined
 
 from consilium.cli.show import show
 from consilium.types import Answer, Case, Code, Consultation, Finding, Opinion
@@ -99,3 +99,23 @@ def test_a_calibrated_answer_says_so_and_marks_what_is_unknown() -> None:
     answer = Answer("a", "a", {"a": float("nan"), "b": 0.25}, calibrated=True)
     lines = _lines(_shown(replace(empty(), answer=answer)))
     assert "a -" in lines and "calibrated" in lines
+
+
+def test_what_was_outlined_is_said_structure_by_structure() -> None:
+    said = outlined()
+    words = " ".join(_lines(_shown(replace(full(), opinions=(said,)))))
+    for expected in (
+        "cyst: 0.36 mL, longest diameter",
+        "slices 4 to 6; confidence 0.81",
+        "tumour: looked for, not found",
+        "cyst seen 70 %",
+    ):
+        assert expected in words
+    many = replace(said, findings=said.findings[:1] * 9 + said.findings[-1:])
+    assert "and 2 more outlined; all stand on the page" in " ".join(_lines(_shown(replace(full(), opinions=(many,)))))
+
+
+def test_a_section_that_repeats_the_answer_is_not_printed_twice() -> None:
+    answer = Answer("A cyst.", sections={"findings": "cyst: 0.36 mL", "impression": "A cyst."})
+    text = _shown(replace(empty(), answer=answer))
+    assert text.count("A cyst.") == 1 and "Findings: cyst: 0.36 mL" in text

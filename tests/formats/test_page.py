@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from tests.consultations import drawn, empty, full, stack
+from tests.consultations import drawn, empty, full, outlined, stack
 
 from consilium import formats
 from consilium.formats import page
@@ -255,6 +255,49 @@ def test_a_real_x_ray_is_shown_as_it_is(shared_data: Path) -> None:
     found = _read(replace(full(), case=Case("case-1", "Is there pneumonia?", studies=studies)))
     truth = np.asarray(Pillow.open(path).convert("RGB"))
     assert np.array_equal(found.picture("first picture"), truth)
+
+
+def test_what_was_outlined_is_drawn_and_measured_in_a_table() -> None:
+    case = Case("case-1", "What is seen?", studies=(Study("CT", None, (stack(),)),))
+    consultation = replace(empty(), case=case, opinions=(outlined(),))
+    found, words = _read(consultation), _read(consultation).words.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Outlined and measured by cysts" in words and "cyst 0.36 mL" in words and "4 to 6" in words
+    assert "0.81" in words and "tumour not found" in words and "cyst seen 70 %" in words
+    assert "Outlined by the model, slice 5 of 20: cyst" in words and "Further slices" in words
+    assert "connected parts 1" not in words and "It found nothing to report." not in words
+    picture = found.picture("picture with outlines by cysts")
+    assert min(picture.shape[:2]) >= 448 and np.ptp(picture.astype(int), axis=-1).max() > 60
+    assert found.picture("Further slices").shape[2] == 3
+    assert all((image["src"] or "").startswith("data:image/png;base64,") for image in found.images())
+    assert [a["style"] for tag, a in found.tags if a.get("class") == "swatch"] == [
+        "background:rgba(230,159,0,.35);border:3px solid rgb(230,159,0)"
+    ]
+
+
+def test_an_outline_on_a_picture_that_is_not_there_is_told() -> None:
+    words = _read(replace(empty(), opinions=(outlined(),))).words
+    assert "It outlined cyst on a picture that this record does not hold." in words
+    assert "Outlined and measured by cysts" in words
+
+
+def test_hostile_names_of_structures_are_shown_as_strings() -> None:
+    said = outlined()
+    code = Code.local(_HOSTILE)
+    renamed = tuple(
+        replace(finding, concept=code) if finding.concept.value == "cyst" else finding for finding in said.findings
+    )
+    outline = replace(said.segmentations[0], concepts=(code, Code.local("tumour")))
+    case = Case("case-1", "", studies=(Study("CT", None, (stack(),)),))
+    html = page.to_html(
+        replace(empty(), case=case, opinions=(replace(said, findings=renamed, segmentations=(outline,)),))
+    )
+    assert "<script" not in html.lower() and "alert(" in html
+
+
+def test_an_impression_that_is_the_answer_is_not_repeated() -> None:
+    answer = Answer("A cyst.", sections={"findings": "cyst: 0.36 mL", "impression": "A cyst."})
+    words = _read(replace(empty(), answer=answer)).words
+    assert words.count("A cyst.") == 1 and "Findings cyst: 0.36 mL" in words
 
 
 def _finding(probability: float) -> Finding:

@@ -202,3 +202,18 @@ def test_calls_that_are_odd_are_read_or_missing(tmp_path: Path) -> None:
     done = score_files(Request(tmp_path / "g.vcf", (tmp_path / "s.txt",), frequencies=tmp_path / "f.afreq"))
     assert np.allclose(done.sums[0], [0.4, 1, 2, 0.4, 2, 0, 0.4, 1], atol=1e-6)
     assert done.filled.tolist() == [1, 0, 0, 1, 0, 0, 1, 0]
+
+
+def test_places_that_a_whole_genome_leaves_out_are_the_reference_by_request_alone(vcf: Path, tmp_path: Path) -> None:
+    """pgsc_calc #49, #374."""
+    (tmp_path / "s.txt").write_text(
+        "#genome_build=GRCh37\n" + HEAD + "22\t100\tG\tA\t1\n9\t5\tA\tG\t10\n9\t6\tT\tC\t100\n9\t7\tA\tC\t1000\n"
+    )
+    (tmp_path / "sites.pvar").write_text("#CHROM\tPOS\tID\tREF\tALT\n9\t5\t.\tA\tG\n9\t6\t.\tC\tT\n")
+    plain = Request(vcf, (tmp_path / "s.txt",), min_overlap=0, precision="float64")
+    filled = Request(**{**vars(plain), "absent_is_reference": tmp_path / "sites.pvar"})
+    before, after = score_files(plain), score_files(filled)
+    assert np.allclose(after.sums, before.sums + 20)
+    assert _reasons(before.matched) == ["matched", "absent", "absent", "absent"]
+    assert _reasons(after.matched) == ["matched", "absent_as_reference", "absent_as_reference", "absent"]
+    assert after.matched.reports[0].overlap == 0.75 and np.allclose(after.averages, after.sums / 6)

@@ -121,7 +121,7 @@ def test_another_score_or_build_is_refused(made: Path, batch: tuple[Path, Array]
         score_against(replace(request, scores=(other,), build="GRCh38"), made / "ref")
     with pytest.raises(ReadError, match="is no reference"):
         score_against(request, tmp_path)
-    with pytest.raises(UsageError, match="Give one of them"):
+    with pytest.raises(UsageError, match="Leave out the other"):
         score_against(replace(request, frequencies=other), made / "ref")
 
 

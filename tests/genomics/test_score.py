@@ -288,3 +288,16 @@ def test_plink_runs_here() -> None:
     """So that a skipped comparison is a choice, not an accident."""
     if PLINK2 is not None:
         assert "PLINK v2" in subprocess.run([PLINK2, "--version"], capture_output=True, text=True).stdout
+
+
+def test_matrix_products_keep_to_the_threads_allowed(files: tuple[Path, Path]) -> None:
+    """PRS-CS: a linear algebra library that takes every core of a shared machine."""
+    from threadpoolctl import threadpool_info
+
+    seen: list[int] = []
+
+    def look(done: int, total: int) -> None:
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    score_files(Request(files[0], (files[1],), threads=1), look)
+    assert seen and set(seen) == {1}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from consilium.imaging.picture import overlay, png_bytes, resize, thumbnail_jpeg, views
-from consilium.types import Image, Region, Study, Volume
+from consilium.errors import UsageError
+from consilium.imaging.picture import VIEWS, overlay, png_bytes, pointed_to, resize, thumbnail_jpeg, views
+from consilium.types import Code, Image, Region, Segmentation, Study, Volume
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -65,3 +66,52 @@ def test_views_of_a_volume_are_spread_around_its_middle():
 def test_views_of_a_study_are_those_of_its_items():
     image = Image(np.zeros((4, 5), np.uint8), "1.3")
     assert [view.uid for view in views(Study("MR", None, (image, volume(1))))] == ["1.3", "1.2#0"]
+
+
+def hounsfield(slices: int = 101) -> Volume:
+    random = np.random.default_rng(0)
+    voxels = random.integers(-1000, 1000, (slices, 16, 16)).astype(np.int16)
+    return Volume(voxels, "1.2", (3, 1, 1), np.eye(4), window=(0.0, 9.0), units="HU")
+
+
+def outlined(volume: Volume, **slices: int) -> Segmentation:
+    labels = np.zeros(volume.voxels.shape, np.uint8)
+    for name, side in slices.items():
+        labels[int(name[1:]), :side, :side] = 1
+    return Segmentation(labels, volume.uid, (Code.local("cyst"),))
+
+
+def places(images) -> list[int]:
+    return [int(image.uid.rpartition("#")[2]) for image in images]
+
+
+def test_without_outlines_a_generalist_sees_what_encoders_see():
+    shown = hounsfield()
+    assert pointed_to(shown) == views(shown)
+    assert pointed_to(shown, [outlined(shown)]) == views(shown)
+    other = Segmentation(np.ones((4, 4), np.uint8), "1.9", (Code.local("cyst"),))
+    assert pointed_to(shown, [other]) == views(shown)
+    image = Image(np.zeros((4, 5), np.uint8), "1.3")
+    assert pointed_to(image, [other]) == (image,)
+
+
+def test_a_generalist_sees_the_slices_that_masks_point_to():
+    shown = hounsfield()
+    found = outlined(shown, s3=5, s4=9, s5=2)
+    assert len(pointed_to(shown, [found])) == VIEWS
+    assert {4} < set(places(pointed_to(shown, [found]))) and {3, 5} & set(places(pointed_to(shown, [found])))
+    assert places(pointed_to(shown, [found], 1)) == [4]
+    many = places(pointed_to(shown, [found], 85))
+    assert len(many) == 85 and many == sorted(set(many)) and {3, 4, 5} < set(many)
+    assert len(pointed_to(shown, (), 20)) == 20
+    with pytest.raises(UsageError, match="1 to 85"):
+        pointed_to(shown, [found], 86)
+
+
+def test_three_windows_are_for_hounsfield_units_alone():
+    shown = hounsfield()
+    seen = pointed_to(shown, windows=True)
+    assert [image.units for image in seen] == ["RGB"] * 3 and places(seen) == places(views(shown))
+    assert seen[0].pixels.shape == (16, 16, 3) and seen[0].pixels.dtype == np.uint8
+    plain = Volume(shown.voxels, "1.2", (3, 1, 1), np.eye(4))
+    assert pointed_to(plain, windows=True) == views(plain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as f
 
-from consilium.nn.tiny_vit import AttentionBlock, Stage, TinyVit, WindowAttention
+from consilium.nn.tiny_vit import AttentionBlock, Bottleneck, Stage, TinyVit, WindowAttention
 
 
 def drawn(module: torch.nn.Module) -> None:
@@ -47,6 +47,15 @@ def test_windows_are_apart_and_zeros_fill_those_at_the_far_borders() -> None:
     changed[:, :4, :4, 0] += 1
     assert torch.equal(block._in_windows(changed)[:, 4:, 4:], found[:, 4:, 4:])
     assert not torch.allclose(block._in_windows(changed)[:, :4, :4], found[:, :4, :4])
+
+
+def test_a_bottleneck_in_strips_is_one_in_a_piece() -> None:
+    block = Bottleneck(3)
+    drawn(block)
+    for rows in (5, 32, 33, 70):
+        x = torch.randn(2, 3, rows, 9, generator=torch.Generator().manual_seed(rows))
+        whole = f.gelu(x + block.narrow(f.gelu(block.mix(f.gelu(block.widen(x))))))
+        torch.testing.assert_close(block(x), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_the_grid_shrinks_by_the_strides_alone() -> None:

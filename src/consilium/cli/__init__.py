@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 import consilium
-from consilium.cli import ask, datasets, evaluate, explain, export, index, inspect, members, specialist, train, weights
+from consilium.cli import (
+    ask,
+    datasets,
+    evaluate,
+    explain,
+    export,
+    genome,
+    index,
+    inspect,
+    members,
+    specialist,
+    train,
+    weights,
+)
 from consilium.errors import ConsiliumError
 
 app = typer.Typer(
@@ -31,6 +44,7 @@ app.command("members")(members.members)
 app.command("train")(train.train)
 app.add_typer(specialist.app, name="specialist")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(genome.app, name="genome")
 app.add_typer(index.app, name="index")
 app.add_typer(weights.app, name="weights")
 

@@ -67,6 +67,16 @@ def score(
     dosage: Annotated[
         Literal["GT", "DS", "GP"] | None, typer.Option(help="What to read of a VCF; DS if it has it.")
     ] = None,
+    absent_is_reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .pvar, .bim or .afreq: what the genotypes lack, but this lists, counts as two reference alleles. For whole "
+            "genomes whose file leaves out places where nobody differs from the reference."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the matrix products; all cores by default.", min=1)
+    ] = None,
     precision: Annotated[
         Literal["float32", "float64"], typer.Option(help="Of the products within a block.")
     ] = "float32",
@@ -85,7 +95,14 @@ def score(
     """
     from consilium.genomics import run
 
-    how = {"keep": keep, "extract": extract, "frequencies": frequencies, "dosage": dosage, "precision": precision}
+    how: dict[str, Any] = {
+        "keep": keep,
+        "extract": extract,
+        "frequencies": frequencies,
+        "dosage": dosage,
+        "precision": precision,
+    }
+    how |= {"absent_is_reference": absent_is_reference, "threads": threads}
     options = (columns, blank_weights, ambiguous, strand_flips, multiallelic)
     request = request_of(genotypes, scores, build, score_build, options, min_overlap=min_overlap, **how)
     with writing(out), counting(f"scoring {genotypes.name}", quiet=json) as progress:

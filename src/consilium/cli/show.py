@@ -10,11 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from consilium.formats import wording
+from consilium.imaging.structures import sentence, structures
 from consilium.types import Answer, Consultation, Opinion, Precedent, Score
 
 WIDTH = 100
 _BAR = 30
 _TOP_FINDINGS = 3
+_TOP_STRUCTURES = 8
 
 
 def show(consultation: Consultation, console: Console) -> None:
@@ -63,7 +65,8 @@ def _answer(answer: Answer, block: str) -> Iterator[RenderableType]:
         yield _text(f"Caution: {answer.caution}", "bold yellow")
     if answer.text and (answer.abstained is not None or answer.choice not in {None, answer.text}):
         yield _text(f"Its words: {answer.text}")
-    for name, words in answer.sections.items():
+    told = {name: words for name, words in answer.sections.items() if words not in {answer.text, answer.choice}}
+    for name, words in told.items():
         yield Text.assemble(_text(f"{name.capitalize()}: ", "bold"), _text(words))
     if answer.probabilities:
         yield Padding(_bars(answer, block), (0, 0, 0, 2), expand=False)
@@ -96,8 +99,14 @@ def _opinions(opinions: Sequence[Opinion]) -> Table:
 
 
 def _said(opinion: Opinion) -> str:
-    shown = opinion.findings[:_TOP_FINDINGS]
-    lines = [f"{finding.concept.meaning} {wording.amount(finding)}" for finding in shown] or ["nothing to report"]
+    outlined = [structure for structure in structures(opinion) if structure.outlined]
+    concepts = {structure.concept for structure in outlined}
+    shown = [f for f in opinion.findings if f.quantity is None or f.concept not in concepts][:_TOP_FINDINGS]
+    lines = [f"{finding.concept.meaning} {wording.amount(finding)}" for finding in shown]
+    lines += [sentence(structure) for structure in outlined[:_TOP_STRUCTURES]]
+    if len(outlined) > _TOP_STRUCTURES:
+        lines.append(f"and {len(outlined) - _TOP_STRUCTURES} more outlined; all stand on the page")
+    lines = lines or ["nothing to report"]
     if (doubt := wording.calibration(opinion)) not in {"", "calibrated"}:
         lines.append(f"({doubt})")
     if opinion.caution:

@@ -11,7 +11,7 @@ from typing import Any
 from consilium.consult.calls import Call, finite
 from consilium.consult.calls_json import values
 from consilium.consult.parse import normalise
-from consilium.consult.route import refusal
+from consilium.consult.route import refused
 from consilium.protocols import Card
 from consilium.types import Case
 
@@ -32,8 +32,8 @@ class Request:
 
 
 def admitted(cards: Mapping[str, Card], case: Case) -> list[Card]:
-    """The experts whose card admits a study of the case."""
-    return [card for card in cards.values() if _refused(card, case) is None]
+    """The experts whose card admits a study of the case, or its genome."""
+    return [card for card in cards.values() if refused(card, case) is None]
 
 
 def admit(call: Call, cards: Mapping[str, Card], case: Case) -> Request:
@@ -42,9 +42,9 @@ def admit(call: Call, cards: Mapping[str, Card], case: Case) -> Request:
     if card is None:
         fitting = ", ".join(card.name for card in admitted(cards, case)) or "none"
         return Request(call.name, problem=f"no expert is called {call.name}; those for this picture: {fitting}")
-    refused = _refused(card, case)
-    if refused is not None:
-        return Request(card.name, card, problem=f"{card.name} may not see this picture: {refused}", gated=True)
+    why = refused(card, case)
+    if why is not None:
+        return Request(card.name, card, problem=f"{card.name} may not see this picture: {why}", gated=True)
     if call.problem:
         return Request(card.name, card, problem=f"the call of {card.name} cannot be read: {call.problem}")
     arguments, problem = _arguments(call, card)
@@ -63,12 +63,6 @@ def fillings(card: Card, question: str) -> tuple[dict[str, Any], ...]:
             listed = [int(number) for number in re.findall(r"(?<![\w.\[])\d{1,6}(?![\w.\]])", question)]
         found += [{name: value} for value in listed]
     return tuple(found)
-
-
-def _refused(card: Card, case: Case) -> str | None:
-    """Why the card admits no study of the case; None where it admits one."""
-    refusals = [refusal(card, study) for study in case.studies]
-    return None if None in refusals else (refusals[0] if refusals else "the case holds no picture")
 
 
 def _arguments(call: Call, card: Card) -> tuple[dict[str, Any], str]:

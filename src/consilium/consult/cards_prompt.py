@@ -44,7 +44,8 @@ def returned(case: Case, opinion: Opinion) -> str:
 
 def _line(card: Card) -> str:
     words = dict.fromkeys(MODALITY_WORDS.get(modality, modality) for modality in card.modalities)
-    seen = " ".join([*(part.lower() for part in card.body_parts), " or ".join(words)]) or "any picture"
+    seen = " ".join([*(part.lower() for part in card.body_parts), " or ".join(words)])
+    seen = seen.strip() or ("any picture" if card.modalities else "genome")
     concepts = [code.meaning for code in card.concepts]
     more = f" and {len(concepts) - _NAMED} more" if len(concepts) > _NAMED else ""
     # What a meaning says first is enough to fill it in; the rest would cost a small model's attention.

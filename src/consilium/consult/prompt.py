@@ -68,9 +68,8 @@ def compose(
 
 
 def _published(case: Case, evidence: Evidence) -> str:
-    lines = [
-        f"You are a helpful medical assistant. Your task is disease diagnosis. You are given a {_seen(case)} image."
-    ]
+    given = f"a {_seen(case)} image" if case.studies or case.genome is None else "a genome that specialists read"
+    lines = [f"You are a helpful medical assistant. Your task is disease diagnosis. You are given {given}."]
     if not case.options:
         lines = [f"You are required to answer the question based on the medical image. The question is {case.question}"]
     else:
@@ -102,7 +101,7 @@ def _offered(case: Case) -> tuple[str, ...]:
 
 
 def _lines(case: Case, evidence: Evidence) -> list[str]:
-    lines = [f"Image: {_seen(case)}."]
+    lines = [f"Image: {_seen(case)}."] if case.genome is None else [_with_genome(case)]
     if case.history:
         lines.append(f"History: {case.history}")
     spoke = [opinion for opinion in evidence.opinions if not opinion.abstained]
@@ -114,6 +113,11 @@ def _lines(case: Case, evidence: Evidence) -> list[str]:
         lines.append(_precedent_line(shown))
     reports = () if case.options else _reports(evidence.precedents)
     return lines + [f"Report of a similar known case (similarity {likeness:.2f}): {text}" for text, likeness in reports]
+
+
+def _with_genome(case: Case) -> str:
+    """Genotypes are never shown: a model that reads text would make something up of them."""
+    return f"Image: {_seen(case) if case.studies else 'none'}. Genome: read by specialists alone."
 
 
 def _reports(precedents: Sequence[Precedent]) -> tuple[tuple[str, float], ...]:

@@ -56,6 +56,15 @@ def refusal(card: Card, study: Study) -> str | None:
     return None
 
 
+def refused(card: Card, case: Case) -> str | None:
+    """Why the member with this card may judge nothing of the case; None where it may see a study or, if it sees no images, the
+    genome."""
+    if not card.modalities:
+        return "the case holds no genome" if case.genome is None else None
+    refusals = [refusal(card, study) for study in case.studies]
+    return None if None in refusals else (refusals[0] if refusals else "the case holds no picture")
+
+
 def alike(modality: str | None) -> tuple[str | None, ...]:
     """The modality terms that mean the same kind of picture: all of projection radiography, else the term alone."""
     return tuple(sorted(XRAY)) if modality in XRAY else (modality,)

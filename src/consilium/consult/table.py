@@ -13,7 +13,7 @@ from consilium.consult import parse, several
 from consilium.consult.calls_json import tools
 from consilium.consult.panel import Panel
 from consilium.consult.prompt import NO_FINDING, Evidence, Profile, compose
-from consilium.consult.route import alike, demand_modality, refusal
+from consilium.consult.route import alike, demand_modality, refusal, refused
 from consilium.consult.vote import tally, votes
 from consilium.errors import CannotScoreError
 from consilium.imaging.picture import views
@@ -89,11 +89,10 @@ class Table:
         return [view for study in self.case.studies for item in study.images for view in views(item)]
 
     def _opinion(self, name: str, card: Card, arguments: Mapping[str, Any] | None = None) -> Opinion:
-        refusals = [refusal(card, study) for study in self.case.studies]
-        admitted = tuple(study for study, reason in zip(self.case.studies, refusals, strict=True) if reason is None)
-        if not admitted:
-            reason = refusals[0] if refusals else "the case holds no study"
+        reason = refused(card, self.case)
+        if reason is not None:
             return Opinion(name, card.version, abstained=reason, reliability=card.scores, licence=card.licence)
+        admitted = tuple(study for study in self.case.studies if refusal(card, study) is None)
         with self.timed(f"specialist {name}"):
             seen, member = replace(self.case, studies=admitted), self.panel.specialist(name)
             opinion = member.examine(seen, arguments) if arguments else member.examine(seen)
@@ -150,16 +149,22 @@ class Table:
         """The generalist's answer to the case beside this evidence; an abstention where there is none and it cannot see
         the picture either."""
         blind = not self.panel.generalist.sees_images
-        if blind and self.views() and not precedents and all(opinion.abstained for opinion in opinions):
-            return Answer("", abstained="nobody gave evidence, and the generalist sees no images")
+        unread = self.unread()
+        if unread and not precedents and all(opinion.abstained for opinion in opinions):
+            return Answer("", abstained=f"nobody gave evidence, and {unread}")
         evidence = Evidence(opinions, precedents, self.broader())
         answer = self.answer(compose(self.case, evidence, self.profile, worked=blind))
         return replace(answer, caution=self.conflict(answer, opinions))
 
+    def unread(self) -> str:
+        """Why the generalist knows nothing of the case but words; "" where it sees its pictures, or there are words alone."""
+        if self.views():
+            return "" if self.panel.generalist.sees_images else "the generalist sees no images"
+        return "" if self.case.genome is None else "the generalist reads no genotypes"
+
     def broader(self) -> dict[str, str]:
         """Label -> the group that a specialist admitted to the case counts it to."""
-        studies = self.case.studies
-        cards = [c for c in self.panel.specialists.values() if any(refusal(c, study) is None for study in studies)]
+        cards = [card for card in self.panel.specialists.values() if refused(card, self.case) is None]
         return {label: group for card in cards for group, labels in card.groups.items() for label in labels}
 
     def conflict(self, answer: Answer, opinions: Sequence[Opinion]) -> str:

@@ -13,9 +13,10 @@ import jinja2
 import numpy as np
 
 from consilium.formats import wording
+from consilium.formats.page_outlines import Measured, drawn, measured
 from consilium.imaging.picture import overlay, png_bytes, resize, views
 from consilium.imaging.window import to_display
-from consilium.types import Answer, Array, Case, Consultation, Finding, Image, Message, Region, Study, Volume
+from consilium.types import Answer, Array, Case, Consultation, Finding, Image, Message, Opinion, Region, Study, Volume
 
 PICTURE_SIDE, OVERLAY_SIDE, THUMBNAIL_SIDE = 512, 384, 96
 MOST_PICTURES = 12
@@ -57,7 +58,7 @@ def _content(consultation: Consultation) -> dict[str, Any]:
         "examined": examined,
         "lead": next((study.pictures[0] for study in examined if study.pictures), None),
         "speaking": [
-            (opinion, _bars(opinion.findings), _marked(case, opinion.findings))
+            _Said(opinion, _bars(_beside(opinion)), _marked(case, opinion.findings), *_outlined(case, opinion))
             for opinion in opinions
             if opinion.abstained is None
         ],
@@ -88,6 +89,26 @@ class _Bar:
     width: str | None
     text: str
     strong: bool
+
+
+@dataclass(frozen=True)
+class _Outlined:
+    """A picture with outlines, or None; the words with it; a sheet of further slices, or None."""
+
+    picture: _Picture | None
+    says: str
+    sheet: _Picture | None
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What one specialist says: its bars, the pictures it marked a place on, what it outlined and measured there."""
+
+    opinion: Opinion
+    rows: Sequence[_Bar]
+    marked: Sequence[tuple[Finding, _Picture | None]]
+    outlined: Sequence[_Outlined]
+    measured: Measured | None
 
 
 @dataclass(frozen=True)
@@ -147,10 +168,33 @@ def _marked(case: Case, findings: Sequence[Finding]) -> list[tuple[Finding, _Pic
     return marked
 
 
+def _beside(opinion: Opinion) -> list[Finding]:
+    """The findings that are no measurement of what was outlined, which stand in a table."""
+    outlined = {concept for segmentation in opinion.segmentations for concept in segmentation.concepts}
+    return [finding for finding in opinion.findings if finding.quantity is None or finding.concept not in outlined]
+
+
+def _outlined(case: Case, opinion: Opinion) -> tuple[list[_Outlined], Measured | None]:
+    shown = [
+        _Outlined(_drawn(one.pixels), one.says, _drawn(one.sheet)) for one in drawn(opinion, lambda u: _item(case, u))
+    ]
+    return shown, measured(opinion)
+
+
+def _drawn(rgb: Array | None) -> _Picture | None:
+    return None if rgb is None else _picture(rgb)
+
+
 def _image(case: Case, uid: str) -> Image | None:
+    item = _item(case, uid)
+    return item if isinstance(item, Image) else None
+
+
+def _item(case: Case, uid: str) -> Image | Volume | None:
+    """The image or volume with this uid, or the slice where it is that of one; None where the case does not hold it."""
     for _, study in _named_studies(case.studies):
         for item in study.images:
-            if isinstance(item, Image) and item.uid == uid:
+            if item.uid == uid:
                 return item
             index = uid.removeprefix(f"{item.uid}#")
             if isinstance(item, Volume) and index != uid and index.isdecimal() and int(index) < len(item.voxels):

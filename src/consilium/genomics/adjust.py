@@ -77,8 +77,10 @@ def score_against(
 ) -> tuple[Scored, Mapping[str, Mapping[str, Array]]]:
     """Scores, and for each score's name z, percentile, znorm1, znorm2 and adjusted_percentile; for "" PC1 ... and foreignness
     (each (people,)). Raises UsageError where the reference has another score of that name, BuildError where its build differs."""
-    if request.frequencies:
-        raise UsageError("--frequencies and --reference both say what missing calls count as. Give one of them.")
+    if request.frequencies or request.absent_is_reference:
+        raise UsageError(
+            "--reference says what missing calls and absent variants count as. Leave out the other option."
+        )
     reference = read_reference(folder / REFERENCE)
     found = match_files(_strict(request))
     demand_same(found.build, reference.build, f"the reference {reference.name}")

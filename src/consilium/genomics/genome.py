@@ -71,7 +71,9 @@ class InMemory:
             yield np.where(turned, 2 - counts, counts).astype(counts.dtype)
 
 
-def read_genome(path: Path, wanted: Wanted | None = None, person: str | None = None, build: str | None = None) -> Genome:
+def read_genome(
+    path: Path, wanted: Wanted | None = None, person: str | None = None, build: str | None = None
+) -> Genome:
     """The genotypes of one person of a file, at the places `wanted` (None: all); sites of several alternate alleles are left out,
     as when scoring against a reference.
 
@@ -88,7 +90,9 @@ def read_genome(path: Path, wanted: Wanted | None = None, person: str | None = N
     if known is None:
         known = builds.build_of_positions(genotypes.variants(book, Wanted(builds.all_known_keys())), book)
     if known is None:
-        raise BuildError(f"the build of {path.name} is not stated and its positions do not tell it. Say GRCh37 or GRCh38.")
+        raise BuildError(
+            f"the build of {path.name} is not stated and its positions do not tell it. Say GRCh37 or GRCh38."
+        )
     variants = genotypes.variants(book, wanted)
     kept = np.flatnonzero(~variants.several & (variants.key >= 0))
     blocks = genotypes.blocks(variants.row[kept], variants.allele[kept].astype(np.int64), index)

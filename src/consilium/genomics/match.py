@@ -22,6 +22,7 @@ REASONS = (
     "matched_no_other_allele",
     "matched_no_other_allele_strand_flip",
     "matched_ambiguous",
+    "absent_as_reference",
     "absent",
     "alleles_differ",
     "ambiguous",
@@ -34,10 +35,10 @@ REASONS = (
     "not_in_reference",
     *(f"unscorable_{kind}" for kind in score_kinds.KINDS[score_kinds.FIRST_UNSCORABLE :]),
 )
-"""Codes of the match log. Those that begin with `matched` are scored."""
+"""Codes of the match log. Those that begin with `matched` are scored; `absent_as_reference` counts as two reference alleles."""
 
 CODE = {reason: code for code, reason in enumerate(REASONS)}
-LAST_MATCHED = CODE["matched_ambiguous"]
+LAST_MATCHED = CODE["absent_as_reference"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Match:
 
     @property
     def matched(self) -> Array:
-        return self.reason <= LAST_MATCHED
+        """Which are scored by what was called."""
+        return self.entry >= 0
 
 
 def match(table: ScoreTable, variants: Variants, book: Alleles, policy: MatchPolicy | None = None) -> Match:
@@ -86,6 +88,15 @@ def match(table: ScoreTable, variants: Variants, book: Alleles, policy: MatchPol
     _drop_duplicates(reason, entry_of, is_ref, variants)
     entry_of[reason > LAST_MATCHED] = NONE
     return Match(table, reason, entry_of, is_ref)
+
+
+def fill_absent(found: Match, sites: Variants, book: Alleles, policy: MatchPolicy) -> Match:
+    """The same, with what is absent from the genotypes, but in `sites`, taken as two copies of the reference there: for whole
+    genomes whose file leaves out places where nobody differs from it."""
+    there = match(found.table, sites, book, policy)
+    filled = (found.reason == CODE["absent"]) & there.matched & (found.table.kinds < score_kinds.FIRST_UNSCORABLE)
+    reason = np.where(filled, CODE["absent_as_reference"], found.reason).astype(np.uint8)
+    return Match(found.table, reason, found.entry, np.where(filled, there.effect_is_ref, found.effect_is_ref))
 
 
 _NO_FIT = 9

@@ -10,7 +10,7 @@ import numpy as np
 
 from consilium.genomics import score_kinds
 from consilium.genomics.genotypes import Variants
-from consilium.genomics.match import Match
+from consilium.genomics.match import LAST_MATCHED, Match
 from consilium.types import Array
 
 COUNT, SECOND_COPY, ONE = 0, 1, 2
@@ -102,7 +102,7 @@ def plan(matches: Sequence[Match], variants: Variants, chosen: Sequence[Array]) 
         terms += kept
         offsets += [len(names)] * len(kept)
         names += [found.table.names[s] for s in scores]
-        denominators += [2 * int(found.matched.sum())] * len(scores)
+        denominators += [2 * int(np.count_nonzero(found.reason <= LAST_MATCHED))] * len(scores)
     if not terms:
         empty = np.empty(0, np.int64)
         return Plan(empty, empty, empty, empty, (), tuple(names), np.array(denominators))

@@ -11,6 +11,7 @@ import numpy as np
 from consilium.genomics.alleles import Alleles, chromosome_name, key_chromosome, key_position
 from consilium.genomics.genotypes import Variants
 from consilium.genomics.match import LAST_MATCHED, REASONS, Match
+from consilium.genomics.score_kinds import FIRST_UNSCORABLE
 
 if TYPE_CHECKING:
     import pyarrow
@@ -48,11 +49,11 @@ def _of_table(found: Match, least: float) -> Iterator[ScoreReport]:
     by_dosage = np.zeros(len(table), bool) if table.by_dosage is None else np.isfinite(table.by_dosage).all(axis=1)
     used = table.weights != 0
     used |= by_dosage
-    used |= table.kinds >= 4
+    used |= table.kinds >= FIRST_UNSCORABLE
     codes = np.unique(found.reason)
     counts = np.stack([np.count_nonzero(used[:, found.reason == code], axis=1) for code in codes])
     sizes = np.abs(table.weights)
-    total, got = sizes.sum(axis=1), sizes[:, found.matched].sum(axis=1)
+    total, got = sizes.sum(axis=1), sizes[:, found.reason <= LAST_MATCHED].sum(axis=1)
     for i, name in enumerate(table.names):
         reasons = {REASONS[code]: int(n) for code, n in zip(codes, counts[:, i], strict=True)}
         matched = sum(int(n) for code, n in zip(codes, counts[:, i], strict=True) if code <= LAST_MATCHED)

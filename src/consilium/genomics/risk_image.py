@@ -105,7 +105,9 @@ def decode(image: Image, layout: Layout) -> Array:
     another: resized, compressed with loss, or of another layout."""
     shape = (layout.rows * layout.patch, layout.columns * layout.patch, CHANNELS)
     if image.pixels.shape != shape or image.pixels.dtype != np.uint8:
-        raise DataError(f"the layout is of {shape} bytes, the picture of {image.pixels.shape}. Keep it as it was drawn.")
+        raise DataError(
+            f"the layout is of {shape} bytes, the picture of {image.pixels.shape}. Keep it as it was drawn."
+        )
     tiles = image.pixels.reshape(layout.rows, layout.patch, layout.columns, layout.patch, CHANNELS)
     if (tiles != tiles[:, :1, :, :1]).any():
         raise DataError("patches of the picture are not of one colour: it was resized or compressed. Keep it as PNG.")
@@ -138,7 +140,9 @@ def study(image: Image) -> Study:
 def demographic_text(age_years: float, sex: str) -> str:
     """The line that goes with the picture."""
     if not 0 <= age_years <= 120 or sex not in ("female", "male"):
-        raise UsageError(f"age {age_years:g} and sex {sex!r} cannot be used. Give years of 0 to 120, and female or male.")
+        raise UsageError(
+            f"age {age_years:g} and sex {sex!r} cannot be used. Give years of 0 to 120, and female or male."
+        )
     return f"Age: {age_years:g} years. Sex: {sex}."
 
 

@@ -66,9 +66,10 @@ class RiskTable:
         """The places to read of a genotype file."""
         return Wanted(np.unique(self.panel.key))
 
-    def standings(self, genotypes: Genotypes, index: Array | None = None) -> Standings:
-        """Of the people `index` (None: all). BuildError where the genotypes' build is not the reference's."""
-        demand_same(genotypes.build, self.reference.build, f"the reference {self.reference.name}")
+    def standings(self, genotypes: Genotypes, index: Array | None = None, build: str | None = None) -> Standings:
+        """Of the people `index` (None: all). `build`: of the genotypes, where they do not say it. BuildError where it is not the
+        reference's."""
+        demand_same(genotypes.build or build, self.reference.build, f"the reference {self.reference.name}")
         variants = genotypes.variants(self.book, self.wanted())
         found = match(self.panel, variants, self.book, MatchPolicy(multiallelic="drop"))
         rows = np.flatnonzero(found.matched)
@@ -134,7 +135,9 @@ def read_risk_table(folder: Path) -> RiskTable:
     reference = read_reference(folder / REFERENCE)
     files = sorted((folder / SCORES).glob("*.tsv"))
     if not files:
-        raise ReadError(f"{folder / SCORES} holds no scoring file (*.tsv). Make them with `consilium genome threshold`.")
+        raise ReadError(
+            f"{folder / SCORES} holds no scoring file (*.tsv). Make them with `consilium genome threshold`."
+        )
     book = Alleles()
     panel = _one(folder / FREQUENCIES, book, ScoreOptions(_PANEL, reference.build))
     sites = read_variants(folder / FREQUENCIES, book)
@@ -195,6 +198,8 @@ def _keys(known: Mapping[str, object], traits: Sequence[str], bars: Sequence[str
         for bar in bars:
             key = by_name.get(f"{trait}:{bar}", by_name.get(bar) if len(traits) == 1 else None)
             if key is None:
-                raise DataError(f"the reference does not know {trait} at {bar}. Make it again with these scoring files.")
+                raise DataError(
+                    f"the reference does not know {trait} at {bar}. Make it again with these scoring files."
+                )
             keys.append(key)
     return tuple(keys)

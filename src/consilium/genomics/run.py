@@ -11,12 +11,13 @@ import numpy as np
 
 from consilium.errors import BuildError, OverlapError, UsageError
 from consilium.genomics import build as builds
-from consilium.genomics import tables
+from consilium.genomics import score_kinds, tables
 from consilium.genomics.alleles import NONE, Alleles
 from consilium.genomics.frequency import item_frequencies, read_frequencies
 from consilium.genomics.genotypes import Genotypes, Variants, Wanted, open_genotypes, select_people
-from consilium.genomics.match import Match, MatchPolicy, match
+from consilium.genomics.match import CODE, Match, MatchPolicy, fill_absent, match
 from consilium.genomics.plan import plan
+from consilium.genomics.plink import read_variants
 from consilium.genomics.report import ScoreReport, reports
 from consilium.genomics.score import ScoreWork, Sums, score
 from consilium.genomics.scoring_file import ScoreOptions, ScoreTable, read_scores
@@ -45,6 +46,8 @@ class Request:
     extract: Path | None = None
     frequencies: Path | None = None
     dosage: Field | None = None
+    absent_is_reference: Path | None = None
+    threads: int | None = None
     precision: Literal["float32", "float64"] = "float32"
 
 
@@ -97,9 +100,20 @@ def match_files(request: Request) -> Matched:
         builds.demand_within(build, variants.key, genotypes.path.name)
     if request.extract:
         variants = _extracted(variants, request.extract)
-    matches = tuple(match(table, variants, book, request.policy) for table in scores)
+    matches = [match(table, variants, book, request.policy) for table in scores]
+    if request.absent_is_reference:
+        sites = read_variants(request.absent_is_reference, book, _wanted(scores))
+        matches = [fill_absent(found, sites, book, request.policy) for found in matches]
     return Matched(
-        genotypes, book, build, source, variants, matches, reports(matches, request.min_overlap), index, request.policy
+        genotypes,
+        book,
+        build,
+        source,
+        variants,
+        tuple(matches),
+        reports(matches, request.min_overlap),
+        index,
+        request.policy,
     )
 
 
@@ -134,10 +148,23 @@ def score_files(
     if request.frequencies:
         known = read_frequencies(request.frequencies, matched.variants, matched.book, matched.build)
         frequency = item_frequencies(work, matched.variants, known)
-    how = ScoreWork(frequency, request.precision, progress, checkpoint)
+    how = ScoreWork(frequency, request.precision, progress, checkpoint, request.threads)
     done: Sums = score(matched.genotypes, work, matched.index, how)
+    done.sums[:] += np.concatenate([_of_absent(f, s) for f, s in zip(matched.matches, by_table, strict=True)])[:, None]
     averages = done.sums / np.maximum(work.denominators, 1)[:, None]
     return Scored(matched, work.names, done.sums, averages, done.filled, len(done.no_calls))
+
+
+def _of_absent(found: Match, scores: Array) -> Array:
+    """What variants that are absent and count as the reference add to each of the scores: the weight of two copies or of none."""
+    rows = np.flatnonzero(found.reason == CODE["absent_as_reference"])
+    is_ref, table = found.effect_is_ref[rows], found.table
+    copies = np.where(is_ref, np.where(table.kinds[rows] == score_kinds.ADDITIVE, 2.0, 1.0), 0.0)
+    total = table.weights[scores][:, rows] * copies
+    if table.by_dosage is not None:
+        given = table.kinds[rows] == score_kinds.DOSAGE
+        total[:, given] = np.where(is_ref, table.by_dosage[rows, 2], table.by_dosage[rows, 0])[given]
+    return total.sum(axis=1)
 
 
 def refusal(found: Sequence[ScoreReport], least: float) -> str:
@@ -182,10 +209,10 @@ def _prefixed(path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
 def _wanted(scores: Sequence[ScoreTable]) -> Wanted:
     import pyarrow
 
-    keys = np.unique(np.concatenate([table.key for table in scores]))
+    keys = np.unique(np.concatenate([table.key[table.key != NONE] for table in scores]))
     ids = [table.ids.filter(pyarrow.array(table.key == NONE)) for table in scores if table.ids is not None]
-    named = pyarrow.concat_arrays(ids).unique().drop_null() if ids else None
-    return Wanted(keys[keys != NONE], named)
+    named = pyarrow.concat_arrays(ids).drop_null() if ids else None
+    return Wanted(keys, named)
 
 
 def _extracted(variants: Variants, path: Path) -> Variants:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,12 +36,14 @@ _WORTH_A_THREAD = 4000
 @dataclass(frozen=True)
 class ScoreWork:
     """How sums are made. frequency: of each item's counted allele (items,), NaN where not known, or None to take that of the
-    founders scored. checkpoint: where to save what is done, to go on there."""
+    founders scored. checkpoint: where to save what is done, to go on there. threads: for the matrix products; None: as the
+    environment says (OMP_NUM_THREADS), else all cores."""
 
     frequency: Array | None = None
     precision: Literal["float32", "float64"] = "float32"
     progress: Callable[[int, int], None] | None = None
     checkpoint: Path | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +73,23 @@ def score(genotypes: Genotypes, work: Plan, index: Array | None = None, how: Sco
     adder = _Adder(work, how, founder, people)
     rest = slice(done.items, None)
     blocks = genotypes.blocks(work.row[rest], work.allele[rest], index)
-    for block in _ahead(blocks) if people >= _WORTH_A_THREAD else blocks:
-        done = adder.add(done, block)
-        if how.progress:
-            how.progress(done.items, total)
-        if saved and time.monotonic() - last > _SAVE_EVERY_S:
-            saved.save(done)
-            last = time.monotonic()
+    with _limited(how.threads):
+        for block in _ahead(blocks) if people >= _WORTH_A_THREAD else blocks:
+            done = adder.add(done, block)
+            if how.progress:
+                how.progress(done.items, total)
+            if saved and time.monotonic() - last > _SAVE_EVERY_S:
+                saved.save(done)
+                last = time.monotonic()
     return Sums(done.sums, done.filled, np.unique(work.entry[done.no_calls]))
+
+
+def _limited(threads: int | None) -> AbstractContextManager[Any]:
+    if threads is None:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(threads)
 
 
 def _ahead(blocks: Iterator[Array]) -> Iterator[Array]:
@@ -172,12 +184,15 @@ class _Adder:
         centre, mark = shift
         weight = None if self._founder is None else self._founder[missing[1]]
         unknown = np.bincount(missing[0], weight, len(values))[touched]
-        rows = values if len(touched) == len(values) else values[touched]
+        # To gather most of the rows would cost more than to sum them all.
+        every = len(touched) > len(values) // 4
+        rows = values if every else values[touched]
         if np.issubdtype(centre.dtype, np.floating):
             rows = rows.astype(np.float64)
         ones = np.ones(values.shape[1]) if self._founder is None else self._founder
         # Sums of whole numbers below 2^24 are exact in float32 too.
         total = np.asarray(rows @ ones.astype(rows.dtype), np.float64)
+        total = total[touched] if every else total
         return self._n_founders - unknown, total + centre[touched] * float(self._n_founders) - mark * unknown
 
     def _filled(self, missing: tuple[Array, Array], start: int, people: int) -> Array:

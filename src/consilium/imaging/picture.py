@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from consilium.imaging.slices import chosen, three_windows
 from consilium.imaging.window import to_display
-from consilium.types import Array, Image, Region, Study, Volume
+from consilium.types import Array, Image, Region, Segmentation, Study, Volume
 
+VIEWS = 3
 _FIRST, _LAST = 0.35, 0.65
 _OPACITY = 0.6
 # Anchors of inferno (Smith and van der Walt, CC0): even in lightness, so it reads in grey and without red-green vision
@@ -73,7 +77,7 @@ def _stretched(region: Region, rows: int, columns: int) -> Array:
     return np.clip(np.asarray(grid.resize((columns, rows), how)), 0.0, 1.0)
 
 
-def views(shown: Study | Image | Volume, per_volume: int = 3) -> tuple[Image, ...]:
+def views(shown: Study | Image | Volume, per_volume: int = VIEWS) -> tuple[Image, ...]:
     """The images to look at: an Image is itself, a Volume is `per_volume` slices spread evenly from 35 % to 65 %.
 
     A Volume with fewer slices in that span gives each of them once; a single view is the middle slice.
@@ -85,3 +89,28 @@ def views(shown: Study | Image | Volume, per_volume: int = 3) -> tuple[Image, ..
     parts = np.linspace(_FIRST, _LAST, per_volume) if per_volume > 1 else np.array([0.5])
     indices = dict.fromkeys(int(index) for index in np.rint(parts * (len(shown.voxels) - 1)))
     return tuple(shown.slice(index) for index in indices)
+
+
+def pointed_to(
+    shown: Image | Volume, segmentations: Sequence[Segmentation] = (), most: int = VIEWS, windows: bool = False
+) -> tuple[Image, ...]:
+    """The images that a generalist is shown: an Image is itself, a Volume is at most `most` slices (1 to 85), ascending.
+
+    Where experts outlined something in the volume, the slices that their masks point to come first (`slices.chosen`). Where they
+    did not, the usual few are those of `views`, by which encoders and specialists see it too; more are chosen by what they show.
+
+    windows  slices in HU are shown in three windows at once, red, green and blue, as MedGemma 1.5 was trained on CT; a generalist
+             that was not sees false colours. The uid stays that of the slice.
+
+    Raises UsageError for more than 85 slices, and for an outline that does not fit its volume.
+    """
+    if isinstance(shown, Image):
+        return (shown,)
+    outlines = [s for s in segmentations if s.image_uid == shown.uid and s.labels.any()]
+    if most <= VIEWS and not outlines:
+        seen = views(shown, most)
+    else:
+        seen = tuple(shown.slice(index) for index in chosen(shown, outlines, most))
+    if windows and shown.units == "HU":
+        return tuple(replace(three_windows(image), uid=image.uid) for image in seen)
+    return seen

@@ -26,7 +26,7 @@ from consilium.types import Array, Image
 SIZE, WIDTH, BATCH = 224, 24, 32
 RATE, DECAY = 3e-3, 0.05
 # At most so many passes over the pictures, and so many pictures shown in all; patience in passes.
-EPOCHS, SHOWN, PATIENCE = 30, 24_000, 10
+EPOCHS, SHOWN, PATIENCE = 30, 12_000, 10
 
 
 class Block(nn.Module):

@@ -69,10 +69,12 @@ class LiteMedSam(nn.Module):
 
 def sam_config() -> SamConfig:
     """SAM's settings for a picture of 256 pixels. The norms' epsilon is that of the authors' code, not transformers' default."""
-    return SamConfig(
+    config: Any = SamConfig(
         prompt_encoder_config={"image_size": SIDE, "patch_size": SIDE // GRID},
         mask_decoder_config={"layer_norm_eps": 1e-5},
     )
+    config.mask_decoder_config._attn_implementation = "sdpa"  # else each pass warns that nobody chose one
+    return config
 
 
 def restored(folder: Path) -> LiteMedSam:

@@ -59,6 +59,31 @@ class Outline:
     signs: Array
 
 
+def logits(shares: Array) -> Array:
+    """Log-odds of shares in [0, 1], those near 0 and 1 as if at 0.01 and 0.99: closer, they say no more."""
+    inside = np.clip(shares, 0.01, 0.99)
+    return np.log(inside / (1 - inside))
+
+
+def expected_dice(coefficients: Array, signs: Array) -> Array:
+    """(..., 4) intercept and slopes, (..., 3) signs -> (...) the Dice to expect: logistic in the log-odds of the signs."""
+    return 1 / (1 + np.exp(-(coefficients[..., 0] + (coefficients[..., 1:] * logits(signs)).sum(axis=-1))))
+
+
+def largest_parts(labels: Array) -> Array:
+    """Of each label the largest connected part alone, its holes filled, for what is one body by nature."""
+    from scipy import ndimage
+
+    found = np.zeros_like(labels)
+    for label, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is None:
+            continue
+        parts, count = ndimage.label(labels[box] == label)
+        largest = parts == 1 + int(np.argmax(np.bincount(parts.reshape(-1))[1:])) if count > 1 else parts == 1
+        found[box][ndimage.binary_fill_holes(largest)] = label
+    return found
+
+
 def of_image(net: nn.Module, image: Image, recipe: Recipe) -> Outline:
     """The outline of a picture of any size, depth and exposure."""
     import torch

@@ -23,7 +23,17 @@ from consilium.nn.light_head import calibrated, to_probabilities
 from consilium.types import Array
 
 TERMS = ("age", "sex", "age squared", "age x sex")
-REQUIRED = ("weight", "scale", "bias", "demographic", "gate.own", "gate.shared", "age", "calibration.slope", "calibration.offset")
+REQUIRED = (
+    "weight",
+    "scale",
+    "bias",
+    "demographic",
+    "gate.own",
+    "gate.shared",
+    "age",
+    "calibration.slope",
+    "calibration.offset",
+)
 _STEEPEST = 2.0
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from consilium.errors import MemberError
 from consilium.imaging.measure import measure, sides_known
 from consilium.nn import light_head
-from consilium.nn.outline import Outline, Recipe, of_image, of_volume, recipe_of
+from consilium.nn.outline import Outline, Recipe, expected_dice, largest_parts, of_image, of_volume, recipe_of
 from consilium.nn.unet import Description, described, restored
 from consilium.protocols import Card, Encoder
 from consilium.registry import read_card
@@ -36,19 +36,24 @@ _FROM_THE_FRONT = frozenset({"CR", "DX", "RG"})
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """What is not given. One row a label: `expected` (labels, 4) intercept and slopes of the signs that give the expected Dice,
-    `least` the lowest that is given, `sizes` (labels, 2) credible mL of a volume or shares of a picture's area, or None;
-    `extent_mm` (3, 2) lengths (up, front, right) of volumes; `always`: every part must be found."""
+    """What is not given.
+
+    expected   (labels, 4), see outline.expected_dice; `least`: the lowest that is given.
+    sizes      (labels, 2) credible mL of a volume, or shares of a picture's area; None: any.
+    extent_mm  (3, 2) lengths (up, front, right) of volumes; None: any.
+    always     every part must be found; `one_body`: each is one piece, and further pieces are left out.
+    """
 
     expected: Array
     least: float
     always: bool = False
+    one_body: bool = False
     sizes: Array | None = None
     extent_mm: Array | None = None
 
     def dice(self, signs: Array) -> Array:
         """(labels, 3) -> (labels,) expected Dice."""
-        return np.clip(self.expected[:, 0] + (self.expected[:, 1:] * signs).sum(axis=1), 0, 1)
+        return expected_dice(self.expected, signs)
 
 
 @dataclass(eq=False)
@@ -124,11 +129,10 @@ class Segmenter:
         )
 
     def _outlined(self, study: Study, item: Image | Volume) -> tuple[Segmentation, tuple[Finding, ...]] | str:
-        outline = (
-            of_volume(self.net, item, self.recipe)
-            if isinstance(item, Volume)
-            else of_image(self.net, item, self.recipe)
-        )
+        of = of_volume if isinstance(item, Volume) else of_image
+        outline = of(self.net, item, self.recipe)  # type: ignore[operator]
+        if self.limits.one_body:
+            outline = Outline(largest_parts(outline.labels), outline.signs)
         dice = self.limits.dice(outline.signs)
         if (reason := self._poor(item, outline, dice)) is not None:
             return reason
@@ -212,6 +216,7 @@ def _limits(told: Mapping[str, Any], labels: int) -> Limits:
         expected,
         float(told["least"]),
         bool(told.get("always")),
+        bool(told.get("one_body")),
         table("sizes", (labels, 2)),
         table("extent_mm", (3, 2)),
     )

@@ -13,7 +13,7 @@ from consilium.types import Array
 
 FOLDS = 5
 LEAST_OF_A_KIND = 30
-_PENALTIES = tuple(10.0**power for power in np.arange(-1, 5.01, 0.5))
+_PENALTIES = tuple(10.0**power for power in np.arange(0, 6.01, 0.5))
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,7 @@ def _split(values: Array, k: int, q: int) -> tuple[Array, Array, Array, Array, A
     return bias, scale, demographic.reshape(k, q), own.reshape(k, q), shared
 
 
-def _loss(
-    values: Array, data: tuple[Array, Array, Array, Array], penalty: Array, gated: bool
-) -> tuple[float, Array]:
+def _loss(values: Array, data: tuple[Array, Array, Array, Array], penalty: Array, gated: bool) -> tuple[float, Array]:
     """Sum over outcomes of the mean cross-entropy, with its gradient."""
     genetic, d, y, weight = data
     k, q = genetic.shape[1], d.shape[1]

@@ -53,6 +53,12 @@ def mask_of(row: Row, canvas: Mapping[str, Any]) -> Array:
     return placed(labels, picture(item, canvas["side"], canvas["channels"]))
 
 
+def turned_shape(volume: Volume) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Its numbers of voxels and spacings (up, front, right)."""
+    axes = turn_of(volume).axes
+    return tuple(volume.voxels.shape[axis] for axis in axes), tuple(volume.spacing_mm[axis] for axis in axes)
+
+
 def labels_of(row: Row, canvas: Mapping[str, Any]) -> Array:
     """uint8 labels at the size of the row's picture or volume, 0 where no mask says otherwise."""
     item = shown(row.image, canvas)

@@ -14,6 +14,7 @@ from consilium.errors import DataError
 from consilium.nn import fit_head
 from consilium.nn.light_head import distance
 from consilium.nn.mask_judge import SIGNS
+from consilium.nn.outline import expected_dice, logits
 from consilium.protocols import Card, Encoder
 from consilium.train import background
 from consilium.train.segment_canvas import labels_of, shown
@@ -24,6 +25,8 @@ from consilium.types import Array, Code, Score, Volume
 
 NET = "net."
 _FOLDS = 5
+# Weight of a picture as it is against that of each spoilt copy.
+_CLEAN = 4.0
 # Room beyond what the training pictures show, for sizes and for lengths of volumes.
 _SMALLER, _LARGER = 0.5, 1.6
 _SHORTER, _LONGER = 0.8, 1.3
@@ -59,8 +62,9 @@ def install(run: Run, table: Mapping[str, Any], data: Path, encoder: Encoder | N
     pictures until `scored` gives it those of the test split.
     """
     rows = [row for source in table["sources"] for row in rows_of(source, data) if row.split in ("train", "val")]
-    expected, fit = expected_dice(run)
+    expected, fit = fitted_dice(run)
     limits = {"expected": expected.tolist(), "least": table.get("least", 0.6), "always": table.get("always", False)}
+    limits["one_body"] = table.get("one_body", False)
     limits |= credible(rows, table)
     tensors: dict[str, Array] = {NET + name: value for name, value in run.tensors.items()}
     told = encoder is not None and table["canvas"]["dims"] == 2
@@ -107,37 +111,38 @@ def scored(folder: Path, scores: Sequence[Score]) -> Card:
     return write(made, read(folder / "model.safetensors", ()), folder)
 
 
-def expected_dice(run: Run) -> tuple[Array, dict[str, object]]:
-    """((labels, 4) intercept and slopes of the signs, how well they tell the Dice of pictures not fitted on).
+def fitted_dice(run: Run) -> tuple[Array, dict[str, object]]:
+    """((labels, 4) coefficients of `outline.expected_dice`, how well they tell the Dice of pictures not fitted on).
 
-    Least squares with slopes that are not negative: no sign of a good mask may lower what is expected of it. Where a label is
-    nowhere and nothing was outlined, the Dice is 1.
+    Pictures as they are weigh more than their spoilt copies. Where a label is nowhere and nothing was outlined, the Dice is 1.
     """
-    dice = np.nan_to_num(run.dice, nan=1.0)
+    dice = np.nan_to_num(run.dice, nan=1.0).astype(float)
+    clean = ~run.spoilt.astype(bool)
+    weight = np.where(clean, _CLEAN, 1.0)
+    folds = np.random.default_rng(0).permutation(len(dice)) % _FOLDS
     found, told = [], np.empty_like(dice)
     for label in range(dice.shape[1]):
-        x, y = run.signs[:, label].astype(float), dice[:, label].astype(float)
-        found.append(_fitted(x, y))
+        x, y = run.signs[:, label].astype(float), dice[:, label]
+        found.append(_fitted(x, y, weight))
         for fold in range(_FOLDS):
-            out = np.arange(len(y)) % _FOLDS == fold
-            at = _fitted(x[~out], y[~out])
-            told[out, label] = np.clip(at[0] + x[out] @ at[1:], 0, 1)
-    clean = ~run.spoilt.astype(bool)
+            out = folds == fold
+            told[out, label] = expected_dice(_fitted(x[~out], y[~out], weight[~out]), x[out])
     return np.array(found), {
         "signs": list(SIGNS),
-        "mean absolute error": float(np.abs(told - dice).mean()),
-        "mean absolute error, pictures as they are": float(np.abs(told - dice)[clean].mean()),
+        "mean absolute error": float(np.abs(told - dice)[clean].mean()),
+        "mean absolute error, spoilt copies": float(np.abs(told - dice)[~clean].mean()),
         "correlation": float(np.corrcoef(told.ravel(), dice.ravel())[0, 1]),
-        "n": len(dice),
-        "n as they are": int(clean.sum()),
+        "n": int(clean.sum()),
     }
 
 
-def _fitted(x: Array, y: Array) -> Array:
+def _fitted(x: Array, y: Array, weight: Array) -> Array:
+    """Weighted least squares of log-odds. No slope is negative: no sign of a good mask may lower what is expected of it."""
     from scipy.optimize import lsq_linear
 
-    design = np.concatenate([np.ones((len(x), 1)), x], axis=1)
-    return lsq_linear(design, y, bounds=([-np.inf, 0, 0, 0], np.inf)).x
+    root = np.sqrt(weight)
+    design = np.concatenate([np.ones((len(x), 1)), logits(x)], axis=1) * root[:, None]
+    return lsq_linear(design, logits(y) * root, bounds=([-np.inf, 0, 0, 0], np.inf)).x
 
 
 def held_out(run: Run, labels: Sequence[str]) -> tuple[Score, ...]:

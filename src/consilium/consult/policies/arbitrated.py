@@ -80,8 +80,8 @@ def _own_reading(table: Table) -> dict[str, float] | None:
     """What the generalist makes of the case alone; None where it sees no images, and would say its prior again, or cannot
     rate options."""
     generalist = table.panel.generalist
-    if table.views() and not generalist.sees_images:
-        table.notes.append(f"generalist {generalist.card.name} sees no images: it was not asked")
+    if unread := table.unread():
+        table.notes.append(f"{unread} ({generalist.card.name}): it was not asked")
         return None
     try:
         return table.rate(compose(table.case))
