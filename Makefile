@@ -10,7 +10,7 @@ STUDIES := install read_samples encoder_probe abstention retrieval latency preci
 NATIVE := $(or $(CONSILIUM_HOME),$(HOME)/.local/share/consilium)/train/native
 RECIPE := --config configs/train/native.toml --data ../shared/data
 
-.PHONY: demo test check specialists native study study-native study-gsco clean weights
+.PHONY: demo test check specialists native study study-native study-gsco study-experts study-polygenic clean weights
 
 demo: weights
 	$(BIN)/consilium ask examples/chest_xray.jpg "Does this chest X-ray show pneumonia?" --options normal,pneumonia --out .
@@ -36,20 +36,20 @@ $(READY): pyproject.toml constraints.txt
 specialists: $(READY)
 	$(BIN)/python -m consilium.train.shipped configs/specialists.toml --data ../shared/data
 
-# Trains the native generalist and puts its adapter where the package ships it.
+# Trains the native generalist and puts its adapter where the package ships it. On a GPU: benchmarks/native_gpu.py.
 native: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[train]"
 	$(BIN)/consilium train all $(RECIPE)
-	cp $(NATIVE)/trust/adapter.safetensors src/consilium/generalists/adapter/
+	cp $(NATIVE)/guided/adapter.safetensors src/consilium/generalists/adapter/
 
 study-native: native
 	$(BIN)/consilium train question_only $(RECIPE)
 	$(BIN)/consilium train unguided $(RECIPE)
-	for stage in unguided trust question_only; do $(BIN)/consilium train checkpoint --of $$stage $(RECIPE) || exit 1; done
-	$(BIN)/python benchmarks/native_vqa.py --checkpoint native=$(NATIVE)/trust/checkpoint --checkpoint question_only=$(NATIVE)/question_only/checkpoint
-	$(BIN)/python benchmarks/native_diagnosis.py --checkpoint native=$(NATIVE)/trust/checkpoint
-	$(BIN)/python benchmarks/native_guided.py --checkpoint native=$(NATIVE)/trust/checkpoint --checkpoint plain=$(NATIVE)/unguided/checkpoint
-	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/trust/checkpoint
+	for stage in unguided guided question_only; do $(BIN)/consilium train checkpoint --of $$stage $(RECIPE) || exit 1; done
+	$(BIN)/python benchmarks/native_vqa.py --checkpoint native=$(NATIVE)/guided/checkpoint --checkpoint question_only=$(NATIVE)/question_only/checkpoint
+	$(BIN)/python benchmarks/native_diagnosis.py --checkpoint native=$(NATIVE)/guided/checkpoint
+	$(BIN)/python benchmarks/native_guided.py --checkpoint native=$(NATIVE)/guided/checkpoint --checkpoint plain=$(NATIVE)/unguided/checkpoint
+	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/guided/checkpoint
 	$(BIN)/python benchmarks/native_train_speed.py --shards $(NATIVE)/shards
 	$(BIN)/python benchmarks/native_ablation.py --shards $(NATIVE)/shards --main-run $(NATIVE) --out-folder $(NATIVE)/ablation
 
@@ -57,6 +57,17 @@ study-native: native
 study-gsco: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	$(BIN)/python benchmarks/gsco.py
+
+# Experts on call: segmenters, prompts by box and point, volumes, the choice of an expert.
+study-experts: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	for study in segmentation sliding medsam volumes triggers; do $(BIN)/python benchmarks/$$study.py || exit 1; done
+
+# Polygenic scores: as exact and as fast as plink2, if it is installed; and what a risk image adds to them.
+study-polygenic: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev,study]"
+	$(BIN)/python benchmarks/prs_speed.py
+	$(BIN)/python benchmarks/polygenic.py
 
 study: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"

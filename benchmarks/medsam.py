@@ -7,7 +7,8 @@ them tight boxes, boxes 10 pixels too wide, empty boxes (of the reference's size
 outlined there has a Dice of 0), and a point at the reference's deepest place. One lesion or lung a box: the largest
 connected part (of lungs, the two largest). What the decoder foresees is mapped to Dice on the validation rows, and judged on
 the test rows. Volumes: the box of the reference's largest slice, carried to its first and last slice.
-Every outcome is kept under CONSILIUM_CACHE/medsam: interrupted, it goes on. Writes results/medsam.json.
+Every outcome is kept under CONSILIUM_CACHE/medsam: interrupted, it goes on. Writes results/medsam.json, and prints what stands in
+specialists/medsam.py (a test holds the two to each other).
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def _outcome(row: Row, number: int, found: dict[str, float]) -> dict[str, Any]:
 def turns(data: Path, counts: dict[str, int]) -> list[Row]:
     """So many pictures of each split and set, in turn, so that a part of them is worth something."""
     wanted = [rows(data, name, split, count) for split, count in counts.items() for name in PARTS]
-    return [group[i] for i in range(max(counts.values())) for group in wanted if i < len(group)]
+    return [group[i] for i in range(max(counts.values(), default=0)) for group in wanted if i < len(group)]
 
 
 def all_of(
@@ -203,7 +204,8 @@ def volumes(prompted: Callable[[], Prompted], data: Path, most: int, kept: Path)
         test = [row for row in csv.DictReader(lines) if row["split"] == "test"][:most]
     pairs = [(f"hippocampus_mri3d/{r['patient_id']}", r["path"], r["mask_path"]) for r in test]
     pairs = [(name, f"hippocampus_mri3d/{a}", f"hippocampus_mri3d/{b}") for name, a, b in pairs]
-    pairs += [(f"tumour/{n}", f"nifti_samples/{n}_image.nrrd", f"nifti_samples/{n}_label.nrrd") for n in TUMOURS]
+    if most:
+        pairs += [(f"tumour/{n}", f"nifti_samples/{n}_image.nrrd", f"nifti_samples/{n}_label.nrrd") for n in TUMOURS]
 
     def judged(name: str, shown: Path, reference: Path) -> list[dict[str, Any]]:
         volume, mask = (formats.read(path)[0].images[0] for path in (shown, reference))
@@ -279,19 +281,23 @@ def report(found: list[dict[str, Any]], deep: list[dict[str, Any]]) -> dict[str,
     sets = {name: [one for one in test if one["set"] == name] for name in PARTS} | {"all": test}
     timed = [one["cpu_s"] for one in found if "cpu_s" in one]
     first_pass = [one["cpu_s"][0] for one in found if "cpu_s" in one and one["row"].endswith("/0")]
-    by_set = [[one for one in deep if one["row"].startswith(kind)] for kind in ("hippocampus", "tumour")]
+    by_set = {kind: [one for one in deep if one["row"].startswith(kind)] for kind in ("hippocampus", "tumour")}
     return {
         "calibration": {"rows": len(val), **curves},
         "test": {
-            name: {kind: judged(some, kind, curves["point" if kind == "point" else "box"]) for kind in (*KINDS, EMPTY)}
+            name: {
+                kind: judged(some, kind, curves["point" if kind == "point" else "box"])
+                for kind in (*KINDS, EMPTY)
+                if any(kind in one["dice"] for one in some)
+            }
             for name, some in sets.items()
         },
         "volumes": {
-            "hippocampus_mri3d": _facts(
-                mean_of("Dice", np.array([o["dice"] for o in by_set[0]]), [o["row"] for o in by_set[0]])
-            ),
-            "each": deep,
-        },
+            name: _facts(mean_of("Dice", np.array([one["dice"] for one in some]), [one["row"] for one in some]))
+            for name, some in by_set.items()
+            if some
+        }
+        | {"each": deep},
         "cpu_s": {
             "encoder and three boxes": float(np.median(first_pass)),
             "a point": float(np.median([seconds[1] for seconds in timed])),
@@ -300,13 +306,34 @@ def report(found: list[dict[str, Any]], deep: list[dict[str, Any]]) -> dict[str,
     }
 
 
+def lines_of_the_member(told: dict[str, Any]) -> list[str]:
+    """What specialists/medsam.py says of itself, from these results."""
+    curves = [f"{name} = Expected({tuple(c['foreseen'])}, {tuple(c['dice'])})" for name, c in _curves(told).items()]
+    return [*curves, *(f"{score}," for score in scores_of(told))]
+
+
+def _curves(told: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    return {"BOXED": told["calibration"]["box"], "POINTED": told["calibration"]["point"]}
+
+
+def scores_of(told: dict[str, Any]) -> list[Score]:
+    """The figures of its card: Dice of a box on each set, of a point on all, and what its expected Dice is worth."""
+    test = told["test"]
+    said = {f"Dice of a box, {name}": test[name]["box"]["Dice"] for name in PARTS}
+    said["Dice of a point, all sets"] = test["all"]["point"]["Dice"]
+    said["expected Dice of a box off by, all sets"] = test["all"]["box"]["expected Dice off by"]
+    if EMPTY in test["all"]:
+        said["abstained on empty boxes, all sets"] = test["all"][EMPTY]["abstained"]
+    return [Score(name, **{key: fact[key] for key in ("value", "low", "high", "n")}) for name, fact in said.items()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--most", type=int, default=100, help="test pictures a set")
     parser.add_argument("--calibrate", type=int, default=20, help="validation pictures a set")
     parser.add_argument("--empty", type=int, default=20, help="of these, pictures with an empty box")
-    parser.add_argument("--volumes", type=int, default=4, help="hippocampi")
+    parser.add_argument("--volumes", type=int, default=4, help="hippocampi; 0: no volumes")
     parser.add_argument("--out", type=Path, default=Path("results/medsam.json"))
     options = parser.parse_args()
     folder = weights.folder(WEIGHTS)
@@ -328,7 +355,9 @@ def main() -> None:
         f"--most {options.most} --calibrate {options.calibrate} --empty {options.empty} --volumes {options.volumes}"
     )
     command = f"python benchmarks/medsam.py {counts}"
-    options.out.write_text(json.dumps({"command": command, **report(found, deep)}, indent=1) + "\n", encoding="utf-8")
+    told = {"command": command, **report(found, deep)}
+    options.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(lines_of_the_member(told)))
 
 
 if __name__ == "__main__":

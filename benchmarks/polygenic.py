@@ -184,7 +184,8 @@ CAVEATS = (
     "simulated people of one ancestry; nothing here is a finding about a real disease",
     "seeds share haplotypes: each deals the people to the parts anew and draws its own effects, traits and diseases",
     "the association studies of traits and outcomes had the same people, none of them in training or test",
-    "intervals: percentile bootstrap over test people, the same resamples for every model; p from the spread of the paired differences",
+    "intervals: percentile bootstrap over test people, the same resamples for every model",
+    "p: from the spread of the paired differences",
 )
 
 

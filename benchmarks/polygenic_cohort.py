@@ -41,8 +41,8 @@ class Sizes:
 @dataclass(frozen=True, eq=False)
 class Cohort:
     """counts (V, n) int8 of the derived allele; names chromosome:position:reference:alternate; parts name -> slice of people;
-    trait_z (V, traits) of the association studies; weights (traits * 3, V) of standardised genotypes, the scores' spread among the
-    reference people (traits * 3,), percentiles (n, traits, 3)."""
+    trait_z (V, traits) of the association studies; weights (traits * 3, V) of standardised genotypes, the scores' spread among
+    the reference people (traits * 3,), percentiles (n, traits, 3)."""
 
     counts: Array
     names: tuple[str, ...]

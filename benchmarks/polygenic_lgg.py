@@ -40,10 +40,10 @@ def stage(data: Path) -> dict[str, Any]:
     differences = [found[t]["clinical before surgery + imaging, less clinical alone"] for t in TARGETS]
     corrected = holm([one["p"] for one in differences])
     return {
-        "features": "mean over a patient's slices with tumour of the shared encoder's pooled features; which slices show tumour "
-        "was marked by hand",
-        "method": f"{_FOLDS} folds by patient, {_REPEATS} times; {_COMPONENTS} components, logistic regression; joined: the mean of "
-        "both probabilities; mean AUROC of one cluster against the rest; bootstrap over patients",
+        "features": "mean over a patient's slices with tumour of the shared encoder's pooled features; which slices show "
+        "tumour was marked by hand",
+        "method": f"{_FOLDS} folds by patient, {_REPEATS} times; {_COMPONENTS} components, logistic regression; joined: the mean "
+        "of both probabilities; mean AUROC of one cluster against the rest; bootstrap over patients",
         "targets": found,
         "p of joined less clinical before surgery, Holm": dict(zip(TARGETS, corrected, strict=True)),
     }

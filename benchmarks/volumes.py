@@ -4,8 +4,8 @@ python benchmarks/volumes.py [--data ../shared/data] [--train 240] [--val 80] [-
 
 AdrenalMNIST3D (CC BY 4.0): the shape of an adrenal gland in 64 x 64 x 64 places, normal or with hyperplasia or a mass. A seeded
 draw of the official parts, since the encoder takes 0.06 s of one CPU core a slice. All three learn from the same train volumes
-and choose on the same val volumes (penalty of the heads; the pass of the network); test is scored once. The 3-D network is MONAI's
-ResNet of four basic blocks at 32 x 32 x 32. Writes results/volumes.json.
+and choose on the same val volumes (penalty of the heads; the pass of the network); test is scored once. The 3-D network is
+MONAI's ResNet of four basic blocks at 32 x 32 x 32. Writes results/volumes.json.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from consilium.types import Volume
 
 
 def needles(n: int, seed: int, k: int = 6, d: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Volumes of noisy slices; in one slice of each, marked by the last feature, the first feature tells the class. The same feature
-    of the other slices is loud and tells nothing."""
+    """Volumes of noisy slices; in one slice of each, marked by the last feature, the first feature tells the class. The same
+    feature of the other slices is loud and tells nothing."""
     draw = np.random.default_rng(seed)
     x = draw.normal(0, 1, (n, k, d)).astype(np.float32)
     label = np.arange(n) % 2

@@ -92,7 +92,7 @@ def test_a_damaged_card_says_what_to_do(trained, tmp_path):
     made = json.loads((tmp_path / "card.json").read_text())
     del made["segmenter"]["limits"]["expected"]
     (tmp_path / "card.json").write_text(json.dumps(made))
-    with pytest.raises(MemberError, match="expected.*Train the segmenter again"):
+    with pytest.raises(MemberError, match="Train the segmenter again"):
         segmenter.load(tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_volumes_get_a_canvas_that_holds_the_largest(tmp_path):
 def test_what_cannot_be_learnt_from_is_said(tmp_path):
     folder = tmp_path / "x"
     folder.mkdir()
-    with pytest.raises(DataError, match="index.csv"):
+    with pytest.raises(DataError, match=r"index\.csv"):
         table_of(folder, Own("x", ("x",), "MR"))
     (folder / "index.csv").write_text("path,split\na.png,train\n")
     with pytest.raises(DataError, match="mask_path"):

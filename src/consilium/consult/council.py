@@ -14,7 +14,7 @@ from consilium.consult.parse import normalise
 from consilium.consult.prompt import NO_FINDING, Profile
 from consilium.consult.route import identify
 from consilium.consult.table import Table
-from consilium.consult.volume_report import reported
+from consilium.consult.volume_report import reader, reported
 from consilium.errors import UsageError
 from consilium.imaging.picture import views
 from consilium.types import Case, Consultation, Study
@@ -55,7 +55,7 @@ def consult(case: Case, panel: Panel, policy: str = DEFAULT_POLICY, profile: Pro
         opinions=opinions,
         precedents=precedents,
         exchange=tuple(table.exchange),
-        answer=reported(answer, case, opinions, panel.specialists),
+        answer=reported(answer, case, opinions, panel.specialists, reader(panel, table.exchange)),
         versions=versions,
         licences={card.name: card.licence for card in table.cards},
         timings_s=table.timings_s | {"total": time.perf_counter() - start},

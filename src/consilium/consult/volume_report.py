@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from consilium.consult.panel import Panel
 from consilium.consult.parse import normalise
+from consilium.consult.prompt import images_of
 from consilium.consult.route import refusal
 from consilium.formats.wording import DISCLAIMER, dimensions, percent
 from consilium.imaging.measure import sides_known
 from consilium.imaging.structures import sentence, structures
 from consilium.protocols import Card
-from consilium.types import Answer, Case, Code, Opinion, Study, Volume
+from consilium.types import Answer, Case, Code, Message, Opinion, Study, Volume
 
 INDICATION, TECHNIQUE, COMPARISON = "indication", "technique", "comparison"
 FINDINGS, ABSTENTIONS, UNSEEN = "findings", "abstentions", "not looked at"
@@ -39,20 +41,36 @@ class Anatomy:
     def name(self) -> str:
         return self.code.meaning.removesuffix(" (body structure)").removesuffix(" structure").lower()
 
-    def within(self, concept: str) -> bool:
-        """Whether a concept's name speaks of it: 'left hippocampus' of the hippocampus, in whole words."""
-        said = f" {_words(concept)} "
-        return any(f" {word} " in said for word in self.words)
+    def within(self, concept: Code) -> bool:
+        """Whether a member's concept is it by its code, or names it in whole words: 'left hippocampus' the hippocampus."""
+        said = f" {_words(concept.meaning)} "
+        same = (concept.scheme, concept.value) == (self.code.scheme, self.code.value)
+        return same or any(f" {word} " in said for word in self.words)
 
 
-def reported(answer: Answer, case: Case, opinions: Sequence[Opinion], cards: Mapping[str, Card]) -> Answer:
+def reported(
+    answer: Answer, case: Case, opinions: Sequence[Opinion], cards: Mapping[str, Card], reader: str = ""
+) -> Answer:
     """The answer with the sections of the report where the case is an open question on a volume; else as it is.
 
     opinions  what was heard; cards: of everyone at the table, asked or not.
+    reader    who gave the impression, and what it was shown (see `reader`).
     """
     if case.options or not any(isinstance(item, Volume) for study in case.studies for item in study.images):
         return answer
-    return replace(answer, sections={**sections(case, opinions, cards, answer), **answer.sections})
+    said = sections(case, opinions, cards, answer)
+    if reader and IMPRESSION in said:
+        said[LIMITATIONS] = f"{reader}\n{said[LIMITATIONS]}"
+    return replace(answer, sections={**said, **answer.sections})
+
+
+def reader(panel: Panel, exchange: Sequence[Message]) -> str:
+    """Whose words the impression is, and how many pictures it saw; "" where no generalist was asked."""
+    if not panel.has_generalist or not exchange:
+        return ""
+    generalist, shown = panel.generalist, len(images_of(exchange))
+    saw = f"was shown {shown} pictures" if generalist.sees_images else "sees no pictures"
+    return f"The impression is in the words of {generalist.card.name}, which {saw}; what was measured stands in the findings."
 
 
 def sections(case: Case, opinions: Sequence[Opinion], cards: Mapping[str, Card], answer: Answer) -> dict[str, str]:
@@ -136,7 +154,7 @@ def _unseen(study: Study, opinions: Sequence[Opinion], cards: Mapping[str, Card]
     silent = {opinion.specialist for opinion in opinions if opinion.abstained is not None}
     heard = {opinion.specialist for opinion in opinions} - silent
     able = {name: card for name, card in cards.items() if refusal(card, study) is None}
-    knowing = {s: {n for n, c in able.items() if any(s.within(k.meaning) for k in c.concepts)} for s in listed}
+    knowing = {s: {n for n, c in able.items() if any(s.within(k) for k in c.concepts)} for s in listed}
     nobody = [s.name for s in listed if not knowing[s]]
     missed = [s.name for s in listed if knowing[s] and not knowing[s] & heard]
     lines = []

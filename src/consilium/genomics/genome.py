@@ -6,6 +6,7 @@ where there is no call.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,8 @@ class InMemory:
         wrong = next((i for i, part in enumerate(parts) if len(part) != 4 or not part[1].isdigit()), None)
         if wrong is not None:
             raise GenotypeError(
-                f"variant {wrong + 1} of {len(parts)} of the genome is not named chromosome:position:reference:alternate. Read the "
-                "genotypes with `genomics.genome.read_genome`."
+                f"variant {wrong + 1} of {len(parts)} of the genome is not named chromosome:position:reference:alternate. Read "
+                "the genotypes with `genomics.genome.read_genome`."
             )
         names = pyarrow.array(self.genome.variants, pyarrow.string())
         columns = {"REF": [part[2] for part in parts], "ALT": [part[3] for part in parts]}
@@ -64,7 +65,7 @@ class InMemory:
     def blocks(self, rows: Array, alleles: Array, index: Array | None = None) -> Iterator[Array]:
         dosages = self.genome.dosages if index is None else self.genome.dosages[index]
         starts = block_starts(len(rows), len(dosages))
-        for low, high in zip(starts[:-1], starts[1:], strict=True):
+        for low, high in itertools.pairwise(starts):
             block = dosages[:, rows[low:high]].T
             counts = np.where(np.isnan(block) | (block < 0), _NO_CALL, block).astype(_block_type(block))
             turned = (alleles[low:high] == 0)[:, None] & (counts >= 0)

@@ -1,8 +1,8 @@
 """From genotypes to what a risk image shows: many traits' scores at three bars of p, each against a reference.
 
-A folder holds what `genome reference` wrote (reference.json, variants.afreq, components.tsv) and, in scores/, one scoring file for
-each trait, as `genome threshold` writes it, of three bars. Each person is compared with the reference alone: absent variants and
-missing calls count as the panel's mean.
+A folder holds what `genome reference` wrote (reference.json, variants.afreq, components.tsv) and, in scores/, one scoring file
+for each trait, as `genome threshold` writes it, of three bars. Each person is compared with the reference alone: absent variants
+and missing calls count as the panel's mean.
 """
 
 from __future__ import annotations

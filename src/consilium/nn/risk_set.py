@@ -1,7 +1,7 @@
 """A light set encoder of a risk image, in torch: patches are a set, each with what its trait is; an outcome asks for its own.
 
-Each trait t has a place e_t (r numbers: its coordinates in genetic correlation), each outcome k such a place too, from its summary
-statistics alone, so that an outcome without a single label can be asked for:
+Each trait t has a place e_t (r numbers: its coordinates in genetic correlation), each outcome k such a place too, from its
+summary statistics alone, so that an outcome without a single label can be asked for:
 
     value_t = phi(x_t)                     a small network, shared by all patches; x_t the three bars of p
     genetic_k = sum_t <a(e_k) * b(e_t), value_t>

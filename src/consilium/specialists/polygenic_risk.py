@@ -1,7 +1,7 @@
 """Polygenic risk: a person's genome, age and sex to the probability of each outcome that a cohort taught it.
 
-A trained folder (card.json, head.safetensors, layout.json and what genomics.risk_table reads), made by train.polygenic. Nothing is
-shipped: no cohort of people is open. It sees no pictures; it works on Case.genome.
+A trained folder (card.json, head.safetensors, layout.json and what genomics.risk_table reads), made by train.polygenic. Nothing
+is shipped: no cohort of people is open. It sees no pictures; it works on Case.genome.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class PolygenicRisk:
     def _why_not(self, stands: Standings) -> str:
         overlap = float(stands.overlap[0].mean())
         if overlap < MIN_OVERLAP:
-            return f"the genome has {overlap:.0%} of the variants of its scores, on average; {MIN_OVERLAP:.0%} are needed. Impute it"
+            return f"the genome has {overlap:.0%} of its scores' variants, on average; {MIN_OVERLAP:.0%} are needed. Impute it"
         if stands.foreignness[0] > FARTHEST:
             return (
                 f"the genome's ancestry is unlike that of the reference {self.table.reference.name} (foreignness "

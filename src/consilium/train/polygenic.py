@@ -1,8 +1,8 @@
 """Makes a polygenic_risk specialist of a cohort: its reference, its layout, its head, and what it measures on people held out.
 
-A table of people (TSV: IID, age, sex, split, and a column of 1, 0 or blank for each outcome) says who is `reference` (frequencies,
-ancestry, percentiles), `train` and `test`. The association studies behind the scores must have had none of the train and test
-people: what they had flatters.
+A table of people (TSV: IID, age, sex, split, and a column of 1, 0 or blank for each outcome) says who is `reference`
+(frequencies, ancestry, percentiles), `train` and `test`. The association studies behind the scores must have had none of the
+train and test people: what they had flatters.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _percentiles(table: RiskTable, recipe: Recipe, people: _People) -> Array:
     absent = sum(name not in place for name in people.ids)
     if absent:
         raise UsageError(
-            f"{absent} of {len(people.ids)} people of the table are not in {recipe.genotypes.name}. Correct the IIDs."
+            f"{absent} of {len(people.ids)} of the table are not in {recipe.genotypes.name}. Correct the IIDs."
         )
     at = np.array([place[name] for name in people.ids])
     order = np.argsort(at)

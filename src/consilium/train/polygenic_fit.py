@@ -92,8 +92,8 @@ def _solved(x: Array, y: Array, penalties: tuple[float, ...]) -> Array:
 
 
 def gate(found: Ridge, targets: Array, demographics: Array, age: tuple[float, float], shape: GateShape) -> RiskHead:
-    """The head whose genetic part is the ridge regression. Bias, demographics, scale and gate are fitted to what the ridge said out
-    of fold, jointly over outcomes, by penalised likelihood; then calibrated."""
+    """The head whose genetic part is the ridge regression. Bias, demographics, scale and gate are fitted to what the ridge said
+    out of fold, jointly over outcomes, by penalised likelihood; then calibrated."""
     from scipy.optimize import minimize
 
     k, q = targets.shape[1], demographics.shape[1]

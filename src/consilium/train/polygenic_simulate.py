@@ -1,5 +1,5 @@
-"""Simulated traits and diseases over given genotypes, and the association studies that make scores of them: for studies of methods
-where no biobank may be used. Every assumption is a field of `Assumptions` or a line here.
+"""Simulated traits and diseases over given genotypes, and the association studies that make scores of them: for studies of
+methods where no biobank may be used. Every assumption is a field of `Assumptions` or a line here.
 
 Standardised genotypes z of V variants. Each of a few shared factors is a sum of effects at a share of the variants; a trait's
 genetic value is a mix of factors and of effects of its own. A quantitative trait adds noise. A disease is a liability beyond a
@@ -24,8 +24,8 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class Assumptions:
-    """shared: share of genetic variance from the factors. causal: share of the variants with an effect on a factor (own_causal: on
-    one trait alone). trait_h2, disease_h2: share of variance, of the liability before age and sex, that is genetic. modifier:
+    """shared: share of genetic variance from the factors. causal: share of the variants with an effect on a factor (own_causal:
+    on one trait alone). trait_h2, disease_h2: share of variance, of the liability before age and sex, that is genetic. modifier:
     coefficients (age, sex) of the logarithm of the modifier, `spread` how much they differ between diseases. epistasis: share of
     genetic variance from products of pairs of factors."""
 
@@ -108,8 +108,8 @@ def simulate_diseases(people: People, told: Assumptions, regime: Regime, seed: i
 
 
 def associate(counts: Array, phenotypes: Array, covariates: Array) -> Array:
-    """(V, p) z of a linear regression of each phenotype (p, n) on each variant's counts (V, n), the covariates (q, n) taken out of
-    the phenotypes first."""
+    """(V, p) z of a linear regression of each phenotype (p, n) on each variant's counts (V, n), the covariates (q, n) taken out
+    of the phenotypes first."""
     n = counts.shape[1]
     line = np.concatenate([np.ones((1, n)), covariates])
     rest = phenotypes - (phenotypes @ np.linalg.pinv(line)) @ line
