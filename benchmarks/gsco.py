@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="*", help="these sets and pairs alone")
     parser.add_argument("--cases", type=int, default=200, help="at most so many of each split, evenly thinned")
+    parser.add_argument("--held-out", type=int, default=60, help="val cases a set on which `arbitrated` is fitted")
     parser.add_argument("--dear", type=int, default=60, help="at most so many under moed, rad and gsco")
     parser.add_argument("--seeds", type=int, default=3, help="of the suites")
     parser.add_argument("--jobs", type=int, default=1, help="processes that ask")
@@ -73,7 +74,8 @@ def main() -> None:
     found = {place.name: _measure(place, options) for place in places}
     _corrected(found)
     report = {
-        "command": f"python benchmarks/gsco.py --cases {options.cases} --dear {options.dear} --seeds {options.seeds}",
+        "command": f"python benchmarks/gsco.py --held-out {options.held_out} --cases {options.cases} --dear {options.dear} "
+        f"--seeds {options.seeds}",
         "seconds of this run": round(time.perf_counter() - begun),
         "left_out_loss": [of.made["left_out_loss"] for of in weights],
         "places": found,
@@ -91,7 +93,7 @@ def _records(
     place: Place, policies: Sequence[str], council: Studied, how: str, options: argparse.Namespace, split: str = "test"
 ) -> Path:
     told = place.told
-    cases = options.dear if set(policies) & set(DEAR) else options.cases
+    cases = options.held_out if split == "val" else options.dear if set(policies) & set(DEAR) else options.cases
     wishes = Wishes(
         question=told["question"],
         modality=told["modality"],

@@ -44,8 +44,15 @@ class Studied(Council):
 
     def panel(self) -> Panel:
         panel = super().panel()
-        panel.seat_generalist(RememberedGeneralist(panel.generalist, room() / "ratings.jsonl"))
+        panel.seat_generalist(_generalist(panel.generalist_name))
         return panel
+
+
+@functools.cache
+def _generalist(name: str) -> RememberedGeneralist:
+    """Loaded once for all runs of a process."""
+    inner = registry.get("generalists", name).load(encoder=encoder())
+    return RememberedGeneralist(inner, room() / "ratings.jsonl")
 
 
 def room() -> Path:
@@ -82,7 +89,8 @@ def away(told: Mapping[str, Any], left: Place, options: argparse.Namespace) -> P
 def read(told: Mapping[str, Any], root: Path) -> FolderDataset:
     """The set as it is told: labels from a column, several labels under one option, every so-manieth picture of a split, and,
     of a pair, the splits that are judged as "test"."""
-    data = read_folder(root / told["folder"], where=told.get("where"))
+    columns = [told["column"]] if "column" in told else []
+    data = read_folder(root / told["folder"], where=told.get("where"), label_columns=columns)
     if "labels" not in told:
         return replace(data, records=_thinned(data.records, told.get("thin", 1)))
     made = tuple(r for r in (_relabelled(r, told) for r in data.records) if r is not None)

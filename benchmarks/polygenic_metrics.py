@@ -9,7 +9,7 @@ from consilium.metrics.classification import classwise_error
 from consilium.metrics.paired import holm
 from consilium.types import Array
 
-RESAMPLES = 500
+RESAMPLES = 300
 
 
 def weights(people: int, seed: int = 20240) -> Array:

@@ -17,6 +17,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "README.md"
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+STUDY_BEGIN, STUDY_END = "<!-- gsco -->", "<!-- /gsco -->"
+STUDIED = ("best specialist", "solo", "panel_vote", "gsco", "arbitrated")
 HEADER = ("figure", "value [95 % interval]", "n", "command")
 # The one or two figures by which each specialist is known; its card holds all of them.
 HEADLINES = {
@@ -52,8 +54,35 @@ class Row:
 
 def main() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    before, after = page[: page.index(BEGIN) + len(BEGIN)], page[page.index(END) :]
-    PAGE.write_text(f"{before}\n{block(ROOT / 'results')}\n{after}", encoding="utf-8")
+    page = _between(page, BEGIN, END, block(ROOT / "results"))
+    PAGE.write_text(_between(page, STUDY_BEGIN, STUDY_END, study(ROOT / "results")), encoding="utf-8")
+
+
+def _between(page: str, begin: str, end: str, text: str) -> str:
+    before, after = page[: page.index(begin) + len(begin)], page[page.index(end) :]
+    return f"{before}\n{text}\n{after}"
+
+
+def study(results: Path) -> str:
+    """The table of the GSCo study: macro-F1 of each policy on each set and pair, and what `arbitrated` gains; "" without it."""
+    path = results / "gsco.json"
+    if not path.is_file():
+        return ""
+    places = json.loads(path.read_text(encoding="utf-8"))["places"]
+    lines = [("set, or pair trained -> judged", "n", *STUDIED, "arbitrated less the best specialist (p, Holm)", "ECE")]
+    lines.append(("---",) * len(lines[0]))
+    for name, place in places.items():
+        figures = place["systems"]
+        cells = [_number(figures[of]["macro-F1"]["value"]) for of in STUDIED]
+        test = next(t for t in place["tests"] if t["second"] == "best specialist")
+        gain = test["difference"]
+        told = (
+            f"{_number(gain['value'])} [{_number(gain['low'])}, {_number(gain['high'])}] ({_p(test['p_holm'])})"
+            if gain
+            else "-"
+        )
+        lines.append((name, str(place["n"]), *cells, told, _number(figures["arbitrated"].get("ECE", {}).get("value"))))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def block(results: Path) -> str:

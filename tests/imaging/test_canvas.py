@@ -28,6 +28,7 @@ def test_a_mask_lies_where_its_picture_does():
     assert ((canvas.pixels > 127) == (laid > 0)).mean() > 0.98
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("values", [np.full((4, 4), np.nan), np.zeros((4, 4)), np.array([[np.inf, 1], [2, 3]])])
 def test_any_values_become_eight_bits(values):
     assert stretched(values).dtype == np.uint8

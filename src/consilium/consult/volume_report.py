@@ -153,7 +153,7 @@ def _unseen(study: Study, opinions: Sequence[Opinion], cards: Mapping[str, Card]
         return f"No list of the structures of {part} is kept, so what was not looked at cannot be listed."
     silent = {opinion.specialist for opinion in opinions if opinion.abstained is not None}
     heard = {opinion.specialist for opinion in opinions} - silent
-    able = {name: card for name, card in cards.items() if refusal(card, study) is None}
+    able = {card.name: card for card in cards.values() if refusal(card, study) is None}
     knowing = {s: {n for n, c in able.items() if any(s.within(k) for k in c.concepts)} for s in listed}
     nobody = [s.name for s in listed if not knowing[s]]
     missed = [s.name for s in listed if knowing[s] and not knowing[s] & heard]

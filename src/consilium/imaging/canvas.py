@@ -62,8 +62,8 @@ def stretched(values: Array) -> Array:
     low, high = (float(v) for v in np.percentile(finite, _PERCENTILES))
     if high <= low:
         low, high = float(finite.min()), max(float(finite.max()), float(finite.min()) + 1)
-    shades = (np.nan_to_num(values.astype(np.float32), nan=low) - low) * np.float32(255 / (high - low))
-    return np.rint(np.clip(shades, 0, 255)).astype(np.uint8)
+    inside = np.nan_to_num(np.clip(values.astype(np.float32), low, high), nan=low)
+    return np.rint((inside - low) * np.float32(255 / (high - low))).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,11 @@ def largest_parts(labels: Array) -> Array:
     return found
 
 
+def outlined(net: nn.Module, shown: Image | Volume, recipe: Recipe) -> Outline:
+    """The outline of what the network was trained for, in a picture or a volume as the recipe says."""
+    return of_volume(net, shown, recipe) if isinstance(shown, Volume) else of_image(net, shown, recipe)
+
+
 def of_image(net: nn.Module, image: Image, recipe: Recipe) -> Outline:
     """The outline of a picture of any size, depth and exposure."""
     import torch

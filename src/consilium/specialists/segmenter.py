@@ -19,7 +19,7 @@ import numpy as np
 from consilium.errors import MemberError
 from consilium.imaging.measure import measure, sides_known
 from consilium.nn import light_head
-from consilium.nn.outline import Outline, Recipe, expected_dice, largest_parts, of_image, of_volume, recipe_of
+from consilium.nn.outline import Outline, Recipe, expected_dice, largest_parts, outlined, recipe_of
 from consilium.nn.unet import Description, described, restored
 from consilium.protocols import Card, Encoder
 from consilium.registry import read_card
@@ -129,8 +129,7 @@ class Segmenter:
         )
 
     def _outlined(self, study: Study, item: Image | Volume) -> tuple[Segmentation, tuple[Finding, ...]] | str:
-        of = of_volume if isinstance(item, Volume) else of_image
-        outline = of(self.net, item, self.recipe)  # type: ignore[operator]
+        outline = outlined(self.net, item, self.recipe)
         if self.limits.one_body:
             outline = Outline(largest_parts(outline.labels), outline.signs)
         dice = self.limits.dice(outline.signs)
