@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -88,20 +88,41 @@ def studied(cohort: Cohort, regime: sim.Regime, thorough: bool) -> dict[str, Any
     first, rest = models.of_outcomes(data, range(k)), models.of_outcomes(data, range(k, cohort.told.outcomes))
     said, head, found = models.trained(first, boosting=thorough, net=True, elastic=thorough)
     against = (*AGAINST, "set encoder", *(("elastic net, all scores", "gradient boosting") if thorough else ()))
-    unseen = models.never_trained(replace(first, prevalence=data.prevalence), head, found, rest)
-    base = "summary-statistic index x gate"
-    others = tuple(name for name in unseen if name != base)
+    unseen = models.never_trained(first, head, found, rest, own_scores(cohort, regime))
+    others = tuple(name for name in unseen if name != models.INDEX)
     result: dict[str, Any] = {
         "seed": cohort.seed,
         "shared": cohort.told.shared,
         "regime": regime,
+        "genetic correlation": genetic_correlations(cohort),
         "trained": table_of(first.y[1], said, models.GATED, against),
-        "never trained": table_of(rest.y[1], unseen, base, others),
+        "never trained": table_of(rest.y[1], unseen, models.INDEX, others),
     }
     if thorough:
         result["8-bit picture against exact percentiles"] = quantised(cohort, first, said[models.GATED])
     result["cpu_s"] = round(time.process_time() - start, 1)
     return result
+
+
+def own_scores(cohort: Cohort, regime: sim.Regime) -> Array:
+    """(bars, test people, never-trained outcomes): scores of each outcome's own association study, clumped."""
+    own, test = cohort.parts["gwas"], cohort.parts["test"]
+    y = sim.simulate_diseases(cohort.people, cohort.told, regime, cohort.seed)[cohort.told.trained :, own]
+    z = sim.associate(cohort.counts[:, own], y, cohorts.covariates(cohort.people)[:, own])
+    weight = sim.thresholded(z, cohort.linked, cohorts.BARS)
+    scores = sim.products(weight.reshape(-1, len(z)), cohort.counts[:, test], cohort.frequency)
+    return scores.reshape(*weight.shape[:2], -1).transpose(1, 2, 0)
+
+
+def genetic_correlations(cohort: Cohort) -> dict[str, list[float]]:
+    """Of the outcomes' true genetic values."""
+    first, k = cohort.told.traits, cohort.told.trained
+    r = np.corrcoef(cohort.people.genetic[first:])
+    return {
+        "of each never-trained outcome with its nearest trained one": [
+            round(float(v), 3) for v in r[k:, :k].max(axis=1)
+        ]
+    }
 
 
 def quantised(cohort: Cohort, first: models.Data, said: Array) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from consilium.train.polygenic_fit import FOLDS, GateShape, Ridge, gate, ridge
 from consilium.types import Array
 
 GATED, LINEAR = "gated image head", "ridge, all scores"
+BASELINE = "nearest trained outcome, linear (the paper's baseline)"
+INDEX = "summary-statistic index x gate"
 _PLACES = 12
 
 
@@ -70,45 +72,60 @@ def trained(data: Data, boosting: bool, net: bool, elastic: bool) -> tuple[dict[
     return said, head, found
 
 
-def never_trained(data: Data, head: RiskHead, found: Ridge, outcomes: Data) -> dict[str, Array]:
-    """Model -> (test people, never-trained outcomes) scores. `outcomes` holds their labels, which only the ceiling and the choice
-    of the phenotypically nearest trained outcome (the paper's baseline) look at."""
+def never_trained(data: Data, head: RiskHead, found: Ridge, outcomes: Data, own: Array) -> dict[str, Array]:
+    """Model -> (test people, never-trained outcomes) probabilities, all with the intercept that gives the prevalence in the
+    association study. `outcomes` holds the labels, which only the ceiling and the choice of the phenotypically nearest trained
+    outcome (the paper's baseline) look at; `own` (bars, test people, outcomes): scores of the outcome's own association study."""
     x, xt, (d, dt) = data.flat(0), data.flat(1), data.d
     y, new = data.y[0], outcomes.y[0]
     linear = gate(found, y, d, (0.0, 1.0), GateShape(gated=False))
-    phenotypic = np.array([[np.corrcoef(a, b)[0, 1] for a in y.T] for b in new.T])
-    nearest = phenotypic.argmax(axis=1)
-    weight = np.asarray(head.tensors["weight"], np.float64)
-    spread = x.std(axis=0)
-    own = weight * spread
+    nearest = np.array([[np.corrcoef(a, b)[0, 1] for a in y.T] for b in new.T]).argmax(axis=1)
+    spread, share = x.std(axis=0), outcomes.prevalence
+    weight = np.asarray(head.tensors["weight"], np.float64) * spread
     r = np.corrcoef(x, rowvar=False)
-    between = own @ r @ own.T
-    unit = np.sqrt(np.diag(between))
-    to_trained = (own @ outcomes.scores_r) / unit[:, None]
-    between = between / unit[:, None] / unit[None]
-    shared = np.exp(np.clip(dt @ head.tensors["gate.shared"], -2, 2))
+    unit = np.sqrt(np.diag(weight @ r @ weight.T))
+    weight /= unit[:, None]
+    between, to_trained = weight @ r @ weight.T, weight @ outcomes.scores_r
+    shared = np.exp(np.clip(dt @ head.tensors["gate.shared"], -2, 2))[:, None]
     base = raw_logits(linear.tensors, np.zeros((len(dt), y.shape[1])), dt)[:, nearest]
-    gt = xt @ weight.T / unit
-    said = {"nearest trained outcome, linear (the paper's baseline)": linear.probabilities(xt, dt)[:, nearest]}
+    gt = (xt / spread) @ weight.T
+    logits = {BASELINE: linear.logits(xt, dt)[:, nearest]}
     levels = np.where(np.abs(to_trained) > 0.15, 1.0, np.where(np.abs(to_trained) > 0.07, 0.5, 0.0)) * np.sign(
         to_trained
     )
     for name, known in (("correlations in three words x gate", levels * 0.2), ("correlations x gate", to_trained)):
         mix = np.linalg.solve(between + 0.5 * np.eye(len(between)), known)
-        said[name] = base + shared[:, None] * _scaled(gt @ mix, mix, between, known, data.prevalence, y.shape[1])
-    index = _index(r, own / unit[:, None], outcomes)
-    values = (xt / spread) @ index
-    said["summary-statistic index x gate"] = base + shared[:, None] * _scaled(
-        values, index, r, outcomes.scores_r, data.prevalence, y.shape[1]
-    )
-    said["summary-statistic index, no gate"] = base + _scaled(
-        values, index, r, outcomes.scores_r, data.prevalence, y.shape[1]
-    )
-    ceiling = ridge(x, new, d)
-    said["trained on the outcome itself (ceiling)"] = gate(ceiling, new, d, (0.0, 1.0), GateShape()).probabilities(
-        xt, dt
-    )
-    return said
+        logits[name] = base + shared * _sized(gt @ mix, _promised(mix, between, known), share)
+    index = _index(r, weight, outcomes)
+    size = _promised(index, r, outcomes.scores_r)
+    values = _sized((xt / spread) @ index, size, share)
+    logits |= {INDEX: base + shared * values, "summary-statistic index, no gate": base + values}
+    for bar, scores in zip(("p < 0.01", "p < 0.3"), own[1:], strict=True):
+        logits[f"the outcome's own score, {bar}"] = base + _sized(scores, size, share)
+    ceiling = gate(ridge(x, new, d), new, d, (0.0, 1.0), GateShape())
+    said = {name: _with_prevalence(values, share) for name, values in logits.items()}
+    return said | {"trained on the outcome itself (ceiling)": ceiling.probabilities(xt, dt)}
+
+
+def _promised(mix: Array, r: Array, known: Array) -> Array:
+    """(outcomes,) correlation of a mix of scores with the outcome that the summary statistics promise."""
+    size = np.sqrt(np.maximum((mix * (r @ mix)).sum(axis=0), 1e-12))
+    return np.clip((mix * known).sum(axis=0) / size, 0, 0.6)
+
+
+def _sized(values: Array, promised: Array, share: Array) -> Array:
+    """Genetic values in logits: of the spread that such a correlation with an outcome of this prevalence has."""
+    return (values - values.mean(axis=0)) / values.std(axis=0) * promised / np.sqrt(share * (1 - share))
+
+
+def _with_prevalence(logits: Array, share: Array) -> Array:
+    """Probabilities with the intercept moved until their mean is the prevalence."""
+    low, high = np.full(len(share), -20.0), np.full(len(share), 20.0)
+    for _ in range(50):
+        middle = (low + high) / 2
+        above = light_head.to_probabilities(logits + middle, False).mean(axis=0) > share
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return light_head.to_probabilities(logits + middle, False)
 
 
 def _index(r: Array, towards: Array, outcomes: Data) -> Array:
@@ -119,14 +136,6 @@ def _index(r: Array, towards: Array, outcomes: Data) -> Array:
     cost = np.concatenate([np.full(len(r), penalty), np.full(len(towards), penalty / 10)])
     gram, right = wide @ r @ wide.T, wide @ outcomes.scores_r
     return wide.T @ np.linalg.solve(gram + np.diag(cost), right)
-
-
-def _scaled(values: Array, mix: Array, r: Array, known: Array, prevalence: Array, first: int) -> Array:
-    """Genetic values in logits: by the correlation with the outcome that the summary statistics promise."""
-    size = np.sqrt(np.maximum((mix * (r @ mix)).sum(axis=0), 1e-12))
-    promised = np.clip((mix * known).sum(axis=0) / size, 0, 0.6)
-    share = prevalence[first:]
-    return (values - values.mean(axis=0)) / size * promised / np.sqrt(share * (1 - share))
 
 
 def _logistic(x: Array, y: Array, xt: Array) -> Array:
@@ -199,4 +208,5 @@ def of_outcomes(data: Data, own: Sequence[int]) -> Data:
     """The same people with other outcomes."""
     rows = list(own)
     y = (data.y[0][:, rows], data.y[1][:, rows])
-    return replace(data, y=y, places=(data.places[0], data.places[1][rows]), scores_r=data.scores_r[:, rows])
+    places = (data.places[0], data.places[1][rows])
+    return replace(data, y=y, places=places, scores_r=data.scores_r[:, rows], prevalence=data.prevalence[rows])

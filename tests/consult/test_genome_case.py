@@ -107,7 +107,7 @@ def test_every_policy_answers_or_says_why_not(policy: str, what: str, panel: Pan
     if policy in ("gsco", "moed", "panel_vote", "arbitrated"):
         assert set(said) == {"mass_finder", "mass_risk"}
         assert said["mass_risk"].abstained == (None if what != "picture alone" else "the case holds no genome")
-        assert (said["mass_finder"].abstained == "the case holds no picture") == (what == "genome alone")
+        assert (said["mass_finder"].abstained == "the case holds no study") == (what == "genome alone")
         assert held.answer.choice == "mass"
         assert held.licences.get("mass_risk") == ("CC0" if what != "picture alone" else None)
     if what == "picture alone":
@@ -188,7 +188,7 @@ def test_arbitrated_asks_a_seeing_generalist_about_a_picture_but_not_about_a_gen
 def test_the_card_admits_by_what_the_case_holds(panel: Panel, risk: Risk) -> None:
     assert refused(RISK, picture_case()) == "the case holds no genome" and refused(RISK, genome_alone()) is None
     film = panel.specialists["mass_finder"]
-    assert refused(film, genome_alone()) == "the case holds no picture" and refused(film, both()) is None
+    assert refused(film, genome_alone()) == "the case holds no study" and refused(film, both()) is None
     assert "it is for CR" in (refused(film, picture_case(modality="CT")) or "")
     assert [card.name for card in admitted(panel.specialists, genome_alone())] == ["mass_risk"]
     assert {card.name for card in admitted(panel.specialists, both())} == {"mass_finder", "mass_risk"}

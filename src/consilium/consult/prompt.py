@@ -13,7 +13,7 @@ from typing import Literal
 
 from consilium.consult.measured import measurements
 from consilium.consult.parse import normalise
-from consilium.imaging.picture import views
+from consilium.imaging.picture import VIEWS, pointed_to
 from consilium.types import Case, Image, Message, Opinion, Precedent
 
 Profile = Literal["measured", "published"]
@@ -46,6 +46,8 @@ class Evidence:
     opinions: Sequence[Opinion] = ()
     precedents: Sequence[Precedent] = ()
     broader: Mapping[str, str] = field(default_factory=dict)
+    slices: int = VIEWS
+    windows: bool = False
 
 
 NOTHING = Evidence()
@@ -59,7 +61,9 @@ def compose(
     worked  precede a closed question that has evidence by one worked example per option, in the same form, whose evidence
             favours that option: a small language model follows the pattern, where from one prompt it repeats its prior.
     """
-    images = tuple(view for study in case.studies for item in study.images for view in views(item))
+    outlines = [outline for opinion in evidence.opinions for outline in opinion.segmentations]
+    shown = [item for study in case.studies for item in study.images]
+    images = tuple(v for item in shown for v in pointed_to(item, outlines, evidence.slices, evidence.windows))
     if profile == "published":
         return (Message("user", (*images, _published(case, evidence))),)
     examples = _worked(case, evidence) if worked and case.options and not case.multiple else ()
@@ -79,7 +83,8 @@ def _published(case: Case, evidence: Evidence) -> str:
         lines.append(f"The reports of the most similar cases are: {' '.join(text for text, _ in reports)}")
     elif evidence.precedents:
         lines.append(f"The diagnoses of the most similar cases are {', '.join(p.label for p in evidence.precedents)}.")
-    said = [_diagnosis(opinion, case.options) for opinion in evidence.opinions if not opinion.abstained]
+    judged = [o for o in evidence.opinions if not o.abstained and any(f.quantity is None for f in o.findings)]
+    said = [_diagnosis(opinion, case.options) for opinion in judged]
     if said:
         lines.append(f"The diagnoses of the specialist models are {', '.join(said)}.")
     if case.multiple:

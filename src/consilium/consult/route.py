@@ -62,7 +62,7 @@ def refused(card: Card, case: Case) -> str | None:
     if not card.modalities:
         return "the case holds no genome" if case.genome is None else None
     refusals = [refusal(card, study) for study in case.studies]
-    return None if None in refusals else (refusals[0] if refusals else "the case holds no picture")
+    return None if None in refusals else (refusals[0] if refusals else "the case holds no study")
 
 
 def alike(modality: str | None) -> tuple[str | None, ...]:

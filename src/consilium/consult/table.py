@@ -16,7 +16,7 @@ from consilium.consult.prompt import NO_FINDING, Evidence, Profile, compose
 from consilium.consult.route import alike, demand_modality, refusal, refused
 from consilium.consult.vote import tally, votes
 from consilium.errors import CannotScoreError
-from consilium.imaging.picture import views
+from consilium.imaging.picture import VIEWS, views
 from consilium.protocols import Card
 from consilium.types import Answer, Case, Code, Completion, Finding, Image, Message, Opinion, Precedent
 
@@ -152,7 +152,9 @@ class Table:
         unread = self.unread()
         if unread and not precedents and all(opinion.abstained for opinion in opinions):
             return Answer("", abstained=f"nobody gave evidence, and {unread}")
-        evidence = Evidence(opinions, precedents, self.broader())
+        seen = self.panel.generalist
+        slices, windows = getattr(seen, "slices", VIEWS), getattr(seen, "windows", False)
+        evidence = Evidence(opinions, precedents, self.broader(), slices, windows)
         answer = self.answer(compose(self.case, evidence, self.profile, worked=blind))
         return replace(answer, caution=self.conflict(answer, opinions))
 

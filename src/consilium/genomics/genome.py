@@ -67,7 +67,7 @@ class InMemory:
         starts = block_starts(len(rows), len(dosages))
         for low, high in itertools.pairwise(starts):
             block = dosages[:, rows[low:high]].T
-            counts = np.where(np.isnan(block) | (block < 0), _NO_CALL, block).astype(_block_type(block))
+            counts: Array = np.where(np.isnan(block) | (block < 0), _NO_CALL, block).astype(_block_type(block))
             turned = (alleles[low:high] == 0)[:, None] & (counts >= 0)
             yield np.where(turned, 2 - counts, counts).astype(counts.dtype)
 

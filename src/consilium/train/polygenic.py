@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from consilium.genomics.genotypes import Genotypes, open_genotypes
 from consilium.genomics.risk_table import SCORES, RiskTable, read_risk_table
 from consilium.genomics.run import Request
 from consilium.metrics.bootstrap import interval
-from consilium.metrics.classification import classwise_error, mean_auroc
+from consilium.metrics.classification import auroc, classwise_error, mean_auroc
 from consilium.nn import light_head
 from consilium.nn.risk_head import RiskHead, demographic_terms
 from consilium.protocols import Card
@@ -144,17 +145,14 @@ def _taught(x: Array, people: _People) -> tuple[RiskHead, tuple[Score, ...]]:
     groups = [str(i) for i in range(len(p))]
     scores = [interval("AUROC", lambda rows: mean_auroc(y[rows], p[rows]), groups, resamples=300)]
     for k, name in enumerate(people.outcomes):
-        own = [k]
-        scores.append(
-            interval(
-                f"AUROC {name}",
-                lambda rows, own=own: mean_auroc(y[rows][:, own], p[rows][:, own]),
-                groups,
-                resamples=300,
-            )  # type: ignore[misc]
-        )
+        own = partial(_auroc_of, y[:, k], p[:, k])
+        scores.append(interval(f"AUROC {name}", own, groups, resamples=300))
     scores.append(interval("ECE", lambda rows: classwise_error(y[rows], p[rows]), groups, resamples=300))
     return head, tuple(scores)
+
+
+def _auroc_of(y: Array, p: Array, rows: Array) -> float:
+    return auroc(y[rows], p[rows])
 
 
 def _card(folder: Path, recipe: Recipe, people: _People, table: RiskTable, scores: Sequence[Score]) -> Card:

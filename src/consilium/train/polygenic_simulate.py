@@ -25,9 +25,10 @@ _BLOCK = 512
 @dataclass(frozen=True)
 class Assumptions:
     """shared: share of genetic variance from the factors. causal: share of the variants with an effect on a factor (own_causal:
-    on one trait alone). trait_h2, disease_h2: share of variance, of the liability before age and sex, that is genetic. modifier:
-    coefficients (age, sex) of the logarithm of the modifier, `spread` how much they differ between diseases. epistasis: share of
-    genetic variance from products of pairs of factors."""
+    on one trait alone). trait_h2, disease_h2: share of variance, of the liability before age and sex, that is genetic. kin: how
+    alike the loadings on factors of each never-trained outcome and of one trained are. modifier: coefficients (age, sex) of the
+    logarithm of the modifier, `spread` how much they differ between diseases. epistasis: share of genetic variance from products
+    of pairs of factors."""
 
     traits: int = 100
     trained: int = 8
@@ -41,6 +42,7 @@ class Assumptions:
     prevalence: tuple[float, float] = (0.08, 0.2)
     age_effect: tuple[float, float] = (0.3, 0.6)
     sex_effect: tuple[float, float] = (0.0, 0.3)
+    kin: float = 0.6
     modifier: tuple[float, float] = (-0.35, 0.25)
     spread: float = 0.1
     epistasis: float = 0.3
@@ -69,11 +71,15 @@ def simulate_people(counts: Array, frequency: Array, told: Assumptions, seed: in
     own = _effects(random, total, len(counts), told.own_causal)
     loading = random.normal(size=(total, told.factors)) * (random.random((total, told.factors)) < 0.35)
     loading[np.all(loading == 0, axis=1), 0] = 1
+    loading /= np.linalg.norm(loading, axis=1, keepdims=True)
+    trained, never = loading[told.traits : told.traits + told.trained], loading[told.traits + told.trained :]
+    never[:] = told.kin * trained[np.arange(told.never) % told.trained] + np.sqrt(1 - told.kin**2) * never
     sums = products(np.concatenate([of_factors, own]), counts, frequency)
     factors = _unit(sums[: told.factors])
     genetic = np.sqrt(told.shared) * _unit(loading @ factors) + np.sqrt(1 - told.shared) * _unit(sums[told.factors :])
     n = counts.shape[1]
-    return People(random.uniform(-1.7, 1.7, n), np.where(random.random(n) < 0.5, 1.0, -1.0), factors, _unit(genetic))
+    sex: Array = np.where(random.random(n) < 0.5, 1.0, -1.0)
+    return People(np.asarray(random.uniform(-1.7, 1.7, n)), sex, factors, _unit(genetic))
 
 
 def simulate_traits(people: People, told: Assumptions, seed: int) -> Array:
