@@ -1,8 +1,5 @@
-"""The nouns of consilium: frozen values that flow from files to a signed consultation. numpy only.
-
-Sequences are tuples and tables are dicts, so that every value compares with ``==`` and survives a JSON round trip
-(`formats.record`). Values that hold arrays compare them element by element.
-"""
+"""The nouns of consilium: frozen values that flow from files to a signed consultation. numpy only. Sequences are tuples and
+tables are dicts: every value compares with ``==``, arrays by element, and survives `formats.record`."""
 
 from __future__ import annotations
 
@@ -246,7 +243,7 @@ class Precedent:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of the exchange with the generalist: role "system", "user" or "assistant"; parts are text and images."""
+    """One turn with the generalist: role "system", "user" or "assistant"; parts are text and images."""
 
     role: str
     parts: tuple[str | Image, ...]
