@@ -16,6 +16,7 @@ ConsiliumError                 1
 │   ├── WeightsMissingError
 │   └── ChecksumError
 ├── MemberError                5   a member of the council cannot be found or loaded
+│   ├── MissingPackageError        it needs a package that is not installed
 │   ├── UnknownMemberError
 │   └── CannotScoreError           this generalist has no option likelihoods
 ├── DataError                  6   a dataset is not in a form that can be learnt from
@@ -89,6 +90,10 @@ class ChecksumError(WeightsError):
 
 class MemberError(ConsiliumError):
     exit_code = 5
+
+
+class MissingPackageError(MemberError):
+    pass
 
 
 class UnknownMemberError(MemberError):

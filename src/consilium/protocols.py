@@ -25,6 +25,7 @@ class Card:
     evidence      where the figures come from (a file under results/, or the command that measured them).
     scores        those figures, on data it never saw.
     not_for       uses that it must not be put to.
+    outlines      it outlines and measures: it is asked where the question is open, or by name, for it answers no closed one.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Card:
     scores: tuple[Score, ...] = ()
     not_for: tuple[str, ...] = ()
     on_call: bool = False
+    outlines: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,6 +126,7 @@ def read_card(path: Path) -> Card:
             scores=tuple(Score(**score) for score in data.get("scores", ())),
             not_for=tuple(data.get("not_for", ())),
             on_call=bool(data.get("on_call", False)),
+            outlines=bool(data.get("outlines", False)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise MemberError(

@@ -10,12 +10,14 @@ import typer
 
 from consilium.cli import adapters
 from consilium.cli.common import counting, emit, pairs, split, staging
+from consilium.cli.segment import segment
 
 app = typer.Typer(
     help="Train specialists on your own folders, and list those there are.\n\nExample: consilium specialist list",
     no_args_is_help=True,
 )
 app.command("add")(adapters.add)
+app.command("segment")(segment)
 
 
 @app.command()

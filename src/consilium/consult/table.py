@@ -15,7 +15,7 @@ from consilium.consult.panel import Panel
 from consilium.consult.prompt import NO_FINDING, Evidence, Profile, compose
 from consilium.consult.route import alike, demand_modality, refusal, refused
 from consilium.consult.vote import tally, votes
-from consilium.errors import CannotScoreError
+from consilium.errors import CannotScoreError, MissingPackageError
 from consilium.imaging.picture import VIEWS, views
 from consilium.protocols import Card
 from consilium.types import Answer, Case, Code, Completion, Finding, Image, Message, Opinion, Precedent
@@ -52,7 +52,8 @@ class Table:
         if self._opinions is None:
             demand_modality(self.case)
             self._encode()
-            asked = {name: card for name, card in self.panel.specialists.items() if not card.on_call}
+            closed = bool(self.case.options)
+            asked = {n: c for n, c in self.panel.specialists.items() if not c.on_call and not (c.outlines and closed)}
             self._opinions = tuple(self._opinion(name, card) for name, card in asked.items())
         return self._opinions
 
@@ -95,7 +96,10 @@ class Table:
         admitted = tuple(study for study in self.case.studies if refusal(card, study) is None)
         with self.timed(f"specialist {name}"):
             seen, member = replace(self.case, studies=admitted), self.panel.specialist(name)
-            opinion = member.examine(seen, arguments) if arguments else member.examine(seen)
+            try:
+                opinion = member.examine(seen, arguments) if arguments else member.examine(seen)
+            except MissingPackageError as error:
+                return Opinion(name, card.version, abstained=str(error), reliability=card.scores, licence=card.licence)
         self._speaks(card)
         return opinion
 

@@ -86,6 +86,7 @@ def install(run: Run, table: Mapping[str, Any], data: Path, encoder: Encoder | N
         evidence="results/segmentation.json (python benchmarks/segmentation.py)",
         scores=held_out(run, table["labels"]),
         not_for=("use on patients: it is not a medical device", *table.get("not_for", ())),
+        outlines=True,
     )
     made = asdict(card) | {
         "loader": "segmenter",

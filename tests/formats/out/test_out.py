@@ -30,7 +30,10 @@ def test_everything_of_a_series(series, tmp_path):
         "fhir-r5.json",
         "mask-01-lungs.nii.gz",
         "mask-01-lungs.json",
+        "overlay-01-lungs.png",
     ]
+    drawn = np.asarray(Pillow.open(done.paths[-1]))
+    assert drawn.ndim == 3 and (drawn[..., 0] != drawn[..., 2]).any()  # colours, not greys alone
     assert done.notes == ()
     assert sorted((tmp_path / "out").iterdir()) == sorted(done.paths)
     stored = {pydicom.dcmread(path).Modality: pydicom.dcmread(path) for path in done.paths[:2]}
@@ -76,6 +79,7 @@ def test_a_picture_that_is_no_dicom(tmp_path):
         "fhir-r5.json",
         "mask-01-lungs.png",
         "mask-01-lungs.json",
+        "overlay-01-lungs.png",
     ]
     assert [note.split(":")[0] for note in done.notes] == ["seg", "sr"]
     assert "write masks (NIfTI or PNG) instead" in done.notes[0]
@@ -84,7 +88,7 @@ def test_a_picture_that_is_no_dicom(tmp_path):
 def test_nothing_outlined_is_noted(tmp_path):
     done = write(full(), tmp_path / "out")
     assert [path.name for path in done.paths] == ["fhir-r4.json", "fhir-r5.json"]
-    assert done.notes[0] == "seg: nothing was outlined" and done.notes[-1] == "masks: nothing was outlined"
+    assert done.notes[0] == "seg: nothing was outlined" and done.notes[-1] == "overlays: nothing was outlined"
 
 
 def test_an_empty_outline_is_noted(series, tmp_path):
@@ -119,7 +123,7 @@ def test_refusals(series, tmp_path):
     with pytest.raises(UsageError, match=r"report\.dcm is a folder"):
         write(held_on(folder), tmp_path / "out", [folder])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.dcm"]
-    assert KINDS == ("seg", "sr", "fhir", "masks")
+    assert KINDS == ("seg", "sr", "fhir", "masks", "overlays")
 
 
 def test_orthanc_stores_them_by_c_store_and_gives_them_back(series, tmp_path, orthanc):
