@@ -127,6 +127,17 @@ def test_nobody_called_is_solo_with_a_note(panel: Panel) -> None:
     assert "nobody was called; by their cards there fit mass_finder" in notes(told)
 
 
+def test_who_measures_is_asked_an_open_question_though_nobody_called_it(panel: Panel, outliner: Expert) -> None:
+    outliner.card = replace(outliner.card, outlines=True)
+    panel.seat("outliner", outliner)
+    told = held(panel, "It looks clear.", asked=case(options=()))
+    assert [opinion.specialist for opinion in told.opinions] == ["outliner"]
+    assert "though the generalist did not call it: outliner" in notes(told)
+    assert "outliner measured lung: area 1,234" in "".join(message.text for message in told.exchange)
+    closed = held(panel, "clear", rates={"clear": -0.1, "mass": -1.0})
+    assert closed.opinions == ()
+
+
 def test_a_slip_of_the_pen_becomes_the_likeliest_call(panel: Panel, outliner: Expert) -> None:
     panel.seat("outliner", outliner)
     told = held(panel, "<MASS_FINDR()>", "mass", rates={"<MASS_FINDER()>": -0.1, "<OUTLINER()>": -0.5, "mass": -0.1})

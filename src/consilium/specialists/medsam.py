@@ -93,7 +93,14 @@ class Medsam:
         try:
             return self._outlined(prompt_of(case, args))
         except UsageError as reason:
-            return Opinion(CARD.name, CARD.version, abstained=str(reason), exclusive=False, licence=CARD.licence)
+            return Opinion(
+                CARD.name,
+                CARD.version,
+                abstained=str(reason),
+                exclusive=False,
+                reliability=CARD.scores,
+                licence=CARD.licence,
+            )
 
     def _outlined(self, prompt: Prompt) -> Opinion:
         if prompt.kind == "box":

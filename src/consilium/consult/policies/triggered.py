@@ -32,10 +32,24 @@ def decide(table: Table) -> Answer:
         left_out = ", ".join(card.name for card in fitting if card not in cards)
         table.notes.append(f"not offered, since the question names less of what they know: {left_out}")
     messages, heard = _consulted(table, cards)
+    measured = _measured(table, fitting, heard)
     if heard:
         return _answer(table, messages, heard)
+    if measured:
+        return table.weigh(measured)
     table.notes.append(f"nobody was called; by their cards there fit {', '.join(card.name for card in cards)}")
     return table.weigh()
+
+
+def _measured(table: Table, fitting: Sequence[Card], heard: Sequence[Opinion]) -> list[Opinion]:
+    """What those say who outline and measure such a picture, where the question is open and nobody called them: a report should
+    not lack a measurement because a small generalist forgot to ask."""
+    spoke = {opinion.specialist for opinion in heard}
+    left = [c.name for c in fitting if c.outlines and not c.on_call and c.name not in spoke]
+    if table.case.options or not left:
+        return []
+    table.notes.append(f"asked by its card, though the generalist did not call it: {', '.join(left)}")
+    return [table.hear(name, {}) for name in left]
 
 
 def _consulted(table: Table, cards: Sequence[Card]) -> tuple[list[Message], list[Opinion]]:
