@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from consilium.consult.council import case_of
 from consilium.errors import WeightsMissingError
 from consilium.nn.lite_medsam import LiteMedSam, Prompted, restored
 from consilium.specialists import medsam
-from consilium.specialists.medsam import BOXED, CARD, LEAST, Medsam
+from consilium.specialists.medsam import BOXED, CARD, LEAST, POINTED, Medsam
 from consilium.types import Case, Image, Study, Volume
 
 
@@ -173,3 +174,17 @@ def test_of_a_real_picture_it_outlines_what_the_reference_does(
     opinion = Medsam(lambda: real).examine(case_of(studies, "How large is it?"), {"box": box, "target": "lesion"})
     found = opinion.segmentations[0].labels.astype(bool)
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
+
+
+def test_what_it_says_of_itself_stands_in_the_results() -> None:
+    told = json.loads((Path(__file__).parents[2] / CARD.evidence).read_text(encoding="utf-8"))
+    for expected, curve in ((BOXED, told["calibration"]["box"]), (POINTED, told["calibration"]["point"])):
+        assert expected.foreseen == tuple(curve["foreseen"]) and expected.dice == tuple(curve["dice"])
+        assert list(expected.foreseen) == sorted(expected.foreseen) and list(expected.dice) == sorted(expected.dice)
+    measured = {
+        (fact["value"], fact["low"], fact["high"], fact["n"])
+        for kinds in told["test"].values()
+        for facts in kinds.values()
+        for fact in facts.values()
+    }
+    assert CARD.scores and {(s.value, s.low, s.high, s.n) for s in CARD.scores} <= measured

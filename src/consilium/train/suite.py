@@ -42,10 +42,10 @@ class Options:
 
     members: tuple[str, ...] = MEMBERS
     seeds: int = 3
-    first_seed: int = 0
     second_encoder: str = "dinov2_small"
     index: bool = True
     tell: Tell = field(default=lambda stage, part: None)
+    first_seed: int = 0
 
 
 def train_suite(
