@@ -163,9 +163,7 @@ def _native_vqa(report: Mapping[str, Any], command: str) -> Iterator[Row]:
             )
     if "official_test_leaky" in report:
         leaky = report["official_test_leaky"]
-        words = (
-            f"{before}, VQA-RAD official test, leaky ({leaky['learnt_questions']} of its questions were learnt)"
-        )
+        words = f"{before}, VQA-RAD official test, leaky ({leaky['learnt_questions']} of its questions were learnt)"
         yield Row(f"{words}: closed accuracy", leaky[name]["closed_accuracy"], command)
 
 
