@@ -184,6 +184,7 @@ def main() -> None:
     sizes = Sizes(**{name: getattr(options, name) for name in asdict(Sizes())})
     said = f"python benchmarks/polygenic.py --stage {options.stage}"
     said += "".join(f" --{n.replace('_', '-')} {v}" for n, v in asdict(sizes).items() if v != asdict(Sizes())[n])
+    said += f" --pictures {options.pictures}" if options.stage in ("pictures", "all") else ""
     keep(options.out, **{f"command, {options.stage}": said})
     start = time.process_time()
     if options.stage in ("cohorts", "all"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pydicom
 import pytest
@@ -83,7 +84,7 @@ def test_the_imaging_study_lists_the_instances(series, release):
 def test_nothing_of_the_patient_but_what_the_caller_gives(series, release):
     folder = series([0, 3])
     held, traced = held_on(folder), trace([folder])
-    anonymous = fhir.build(held, traced, release)
+    anonymous = re.sub(r"urn:uuid:[0-9a-f-]+", "", fhir.build(held, traced, release))  # drawn: may hold any digits
     for word in ("Müßig", "Änne", "4711", "1951"):
         assert word not in anonymous
     assert "masked" in anonymous
