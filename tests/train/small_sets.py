@@ -31,7 +31,7 @@ beside = 0.5
 third_branch = 0.3
 misled = 0.3
 calls = { train = 12, val = 2 }
-call_shares = { unfitting = 0.3, adversarial = 0.2 }
+call_shares = { twice = 0.05, unfitting = 0.3, adversarial = 0.2, silent = 0.1, questions = 4 }
 conditions = { as_is = 0.4, degraded = 0.2, adversarial = 0.2, missing = 0.1, precedents_wrong = 0.1 }
 specialists = { breast_ultrasound_busi = ["finder"] }
 """

@@ -12,6 +12,8 @@ from tests.train import tiny_bases
 
 from consilium.errors import DataError
 from consilium.nn import llava
+from consilium.nn.student import Student
+from consilium.nn.tree import lay_out
 from consilium.train.examples import Order, Writer, tree
 
 
@@ -60,6 +62,27 @@ def test_a_second_turn_is_asked_and_learnt_in_the_same_branch(processor) -> None
     )
     learnt = processor.tokenizer.decode([i for i, told in zip(branch.ids, branch.learnt, strict=True) if told])
     assert learnt == "glioma<|im_end|>yes<|im_end|>"
+
+
+def test_what_branches_begin_with_is_read_once_and_changes_nothing(processor, tmp_path: Path) -> None:
+    made = tiny_bases.group(1, "glioma")
+    first, cards = made["branches"][0], "Experts that you may ask.\n<A()> task: b.\n"
+    others = [["user", "Image: head MR.\nQuestion: Where is it?"], ["assistant", "left"]]
+    told = [[["user", cards + turns[0][1]], *turns[1:]] for turns in (first["messages"], others)]
+    group = {**made, "branches": [{**first, "messages": messages} for messages in told]}
+    apart = [Writer(processor.tokenizer).example({**group, "branches": [branch]}) for branch in group["branches"]]
+    example = Writer(processor.tokenizer).example(group)
+    assert processor.tokenizer.decode(example.shared).startswith("\n" + cards)
+    for alone, branch in zip(apart, example.branches, strict=True):
+        assert not alone.shared and (*example.shared, *branch.ids) == alone.branches[0].ids
+    student = Student(llava.build(*tiny_bases.write_bases(tmp_path), layer=2)[0], 2)
+    features = torch.randn(1 + tiny_bases.PATCHES, tiny_bases.CHANNELS, generator=torch.Generator().manual_seed(1))
+
+    def losses(one) -> list[float]:
+        laid = tree(one, 1 + tiny_bases.PATCHES, 1 + tiny_bases.PATCHES, torch.Generator())
+        return student.losses(lay_out([laid]), features).tolist()
+
+    assert losses(example) == pytest.approx([loss for alone in apart for loss in losses(alone)], abs=1e-4)
 
 
 def test_blind_leaves_the_picture_out(processor) -> None:

@@ -114,7 +114,8 @@ def test_the_answer_is_always_the_label(groups: list[Group], bench: Bench) -> No
     means = {"normal": {"normal", "no lesion", "no cancer"}, "benign": {"benign", "lesion", "no cancer"}}
     means["malignant"] = {"malignant", "lesion", "cancer"}
     for group, branch in [*branches(groups), *branches(groups, "call")]:
-        if "eyes" in branch.extra:
+        elsewhere = branch.extra["condition"] in ("call_asked", "call_other", "call_absent", "call_needless")
+        if "eyes" in branch.extra or elsewhere:
             continue
         answer, asked = branch.messages[-1][1], branch.messages[0][1]
         if answer in ("yes", "no"):
@@ -183,12 +184,13 @@ def test_a_poor_specialist_is_right_as_often_as_its_auroc_says() -> None:
 
 def test_an_expert_is_called_where_one_fits(groups: list[Group], bench: Bench) -> None:
     conditions = Counter(branch.extra["condition"] for _, branch in branches(groups, "call"))
-    assert sum(conditions.values()) == 14 and conditions["call_unfitting"] and conditions["call_as_is"]
+    assert sum(conditions.values()) > 3 * 14 and conditions["call_unfitting"] and conditions["call_as_is"]
     for _, branch in branches(groups, "call"):
         offered, called = branch.messages[0][1], branch.messages[1][1]
-        fits = branch.extra["condition"] != "call_unfitting"
-        assert ("<FINDER()>" in offered) == fits == (called == "<FINDER()>")
-        if fits:
+        if branch.extra["condition"] in ("call_unfitting", "call_asked", "call_as_is"):
+            fits = branch.extra["condition"] != "call_unfitting"
+            assert ("<FINDER()>" in offered) == fits == (called == "<FINDER()>")
+        if branch.extra["condition"] == "call_as_is":
             assert "finder" in branch.messages[2][1] and branch.messages[3][0] == "assistant"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from consilium import registry
 from consilium.errors import DataError, UsageError
 from consilium.nn import llava
 from consilium.nn.feature_store import Stored
-from consilium.train import stages
+from consilium.train import mix, stages
 from consilium.train.plan import read_recipe
 from consilium.train.warmstart import choices
 
@@ -118,6 +119,28 @@ def test_a_stage_starts_from_the_result_before_it(config: Path, places: stages.P
     assert torch.equal(student.learnt()["projector.linear_1.weight"], warm["projector.linear_1.weight"])
 
 
+def test_a_stage_may_start_from_the_shipped_adapter(
+    config: Path, places: stages.Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe(config)
+    for name in ("warmstart", "alignment", "instruction"):
+        stages.run_stage(recipe, recipe.stage(name), places)
+    (tmp_path / "adapter").mkdir()
+    shutil.copy(places.out / "instruction" / "adapter.safetensors", tmp_path / "adapter")
+    monkeypatch.setattr(stages.generalists, "__file__", str(tmp_path / "__init__.py"))
+    student, _ = stages.make_student(recipe)
+    stages.take_shipped(student, recipe)
+    learnt = load_file(places.out / "instruction" / stages.LEARNT)
+    assert set(student.learnt()) == set(learnt)
+    for name, tensor in student.learnt().items():
+        torch.testing.assert_close(tensor, learnt[name], rtol=1e-2, atol=1e-3)
+    (stage,) = read_recipe(config, ["stages.instruction.after=shipped"]).chain()
+    assert stage.name == "instruction"
+    other = read_recipe(config, ["rank=3"])
+    with pytest.raises(UsageError, match="the shipped adapter does not fit recipe"):
+        stages.take_shipped(stages.make_student(other)[0], other)
+
+
 def test_adapted_blocks_of_the_encoder_are_learnt_and_merged(config: Path, places: stages.Places) -> None:
     recipe = read_recipe(config, ["blocks=1", "stages.warmstart.blocks_rate=0.01"])
     stages.run_stage(recipe, recipe.stage("warmstart"), places)
@@ -131,13 +154,13 @@ def test_adapted_blocks_of_the_encoder_are_learnt_and_merged(config: Path, place
 
 def test_mix_and_up_sampling_say_how_often_a_group_comes(config: Path, places: stages.Places) -> None:
     recipe = read_recipe(config)
-    whole = [g["id"] for g in stages._groups(recipe.stage("instruction"), places.shards) if g["split"] == "train"]
+    whole = [g["id"] for g in mix.groups(recipe.stage("instruction"), places.shards) if g["split"] == "train"]
     rare = {g["id"] for g in tiny_bases.groups() if g["dataset"] == "rare"}
     assert all(whole.count(i) == (2 if i in rare else 1) for i in set(whole))
-    half = [g["id"] for g in stages._groups(recipe.stage("alignment"), places.shards) if g["split"] == "train"]
+    half = [g["id"] for g in mix.groups(recipe.stage("alignment"), places.shards) if g["split"] == "train"]
     assert 0 < len(half) < len(set(whole)) and len(set(half)) == len(half)
     only = replace(recipe.stage("instruction"), only=("rare",))
-    assert {g["dataset"] for g in stages._groups(only, places.shards)} == {"rare"}
+    assert {g["dataset"] for g in mix.groups(only, places.shards)} == {"rare"}
 
 
 def test_a_stage_may_keep_a_part_of_what_it_changed(config: Path, places: stages.Places) -> None:
@@ -163,7 +186,7 @@ def test_guided_conversations_are_weighed_by_their_condition(config: Path, place
         )
     tiny_bases.write_shards(places.shards, "talk", made)
     stage = replace(read_recipe(config).stage("instruction"), up={"misled": 3, "adversarial": 0})
-    came = [g["id"] for g in stages._groups(stage, places.shards) if g["split"] == "train"]
+    came = [g["id"] for g in mix.groups(stage, places.shards) if g["split"] == "train"]
     for number, group in enumerate(made):
         if group["split"] == "train":
             assert came.count(group["id"]) == (0 if number % 2 else 3 if number % 4 == 0 else 1)

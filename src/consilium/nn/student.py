@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -132,6 +132,19 @@ class Student(nn.Module):
             for name, tensor in learnt.items():
                 if name in own:
                     own[name].copy_(tensor)
+
+    def take_adapter(self, projector: Mapping[str, Tensor], lora: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Puts an adapter's projector and LoRA pairs (as `lora` names them) in; ValueError where their shapes are others."""
+        own = self.lora()
+        if set(own) != set(lora) or any(own[name][0].shape != lora[name][0].shape for name in own):
+            raise ValueError("its LoRA matrices are for other modules or of another rank")
+        self.projector.load_state_dict({name: tensor.float() for name, tensor in projector.items()})
+        modules = dict(self.language.named_modules())
+        with torch.no_grad():
+            for name, pair in lora.items():
+                module = modules["base_model.model." + name.removeprefix("model.language_model.")]
+                for half, tensor in zip((module.lora_A, module.lora_B), pair, strict=True):
+                    half["default"].weight.copy_(tensor)
 
     def vision(self) -> dict[str, Tensor]:
         """The adapted blocks by their names in the vision tower; {} where none is."""

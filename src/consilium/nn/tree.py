@@ -1,4 +1,4 @@
-"""Sequences that branch: one prefix (cards, pictures) read once, and several questions after it that do not see each other.
+"""Sequences that branch: one prefix (pictures, cards) read once, and several questions after it that do not see each other.
 
 A tree is laid out in one row: the prefix first, then every branch. A branch attends to the prefix and to itself, and its
 positions go on from the prefix's end, so that each branch is computed as if it stood alone after the prefix.
@@ -27,15 +27,18 @@ class Tree:
     kept      for each picture the places (0 to `per_image` - 1) of the visual tokens that are shown, in order; all for
               the network as it is served, some while it is trained (patch dropout: Liu et al., arXiv 2208.07220).
     per_image positions that a picture takes, shown in full or not.
+    shared    token ids after the pictures with which every branch goes on.
     """
 
     prefix: tuple[int, ...]
     kept: tuple[Tensor, ...]
     per_image: int
     branches: tuple[Branch, ...]
+    shared: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.prefix) + sum(map(len, self.kept)) + sum(len(branch.ids) for branch in self.branches)
+        text = len(self.prefix) + len(self.shared) + sum(len(branch.ids) for branch in self.branches)
+        return text + sum(map(len, self.kept))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +93,10 @@ def lay_out(trees: Sequence[Tree]) -> Rows:
             visual[row, at : at + len(kept)] = True
             positions[row, at : at + len(kept)] = place + kept
             at, place = at + len(kept), place + tree.per_image
+        end = at + len(tree.shared)
+        ids[row, at:end] = torch.tensor(tree.shared, dtype=torch.long)
+        positions[row, at:end] = place + torch.arange(end - at)
+        place, at = place + end - at, end
         segments[row, :at] = 0
         for number, branch in enumerate(tree.branches, 1):
             end = at + len(branch.ids)

@@ -18,17 +18,18 @@ _POOL = 64
 
 @dataclass(frozen=True)
 class Example:
-    """A tokenised group: `digests` of its pictures, `prefix` ids before them, `branches` after them."""
+    """A tokenised group: `digests` of its pictures, `prefix` ids before them, `shared` ids after them, then `branches`."""
 
     id: str
     digests: tuple[str, ...]
     paths: tuple[str, ...]
     prefix: tuple[int, ...]
     branches: tuple[Branch, ...]
+    shared: tuple[int, ...] = ()
 
     @property
     def text_tokens(self) -> int:
-        return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
+        return len(self.prefix) + len(self.shared) + sum(len(branch.ids) for branch in self.branches)
 
 
 class Writer:
@@ -49,13 +50,18 @@ class Writer:
         # The published format serves no system message at all.
         system = f"<|im_start|>system\n{self._plain(group, group['system'])}<|im_end|>\n" if group["system"] else ""
         head = f"{system}<|im_start|>user\n"
-        branches = tuple(self._branch(group, branch, bool(pictures)) for branch in group["branches"])
+        shared = _shared_lines([branch["messages"][0][1] for branch in group["branches"]])
+        lead = "\n" if pictures else ""
+        branches = tuple(
+            self._branch(group, branch, "" if shared else lead, len(shared)) for branch in group["branches"]
+        )
         return Example(
             group["id"],
             tuple(picture["digest"] for picture in pictures),
             tuple(picture["path"] for picture in pictures),
             self._encode(head),
             branches,
+            self._encode(lead + self._plain(group, shared)) if shared else (),
         )
 
     def question(self, group: Group, blind: bool = False) -> Example:
@@ -65,7 +71,8 @@ class Writer:
         asked = branch.learnt.index(True)
         return replace(whole, branches=(Branch(branch.ids[:asked], branch.learnt[:asked]),))
 
-    def _branch(self, group: Group, branch: Mapping[str, Any], after_picture: bool) -> Branch:
+    def _branch(self, group: Group, branch: Mapping[str, Any], lead: str, told: int) -> Branch:
+        """`told`: characters of its first turn that stand before the branches, read once for all."""
         ids: list[int] = []
         learnt: list[bool] = []
         for turn, (role, text) in enumerate(branch["messages"]):
@@ -73,8 +80,8 @@ class Writer:
                 raise DataError(f"group {group['id']}: turn {turn} is by {role!r}; user and assistant must alternate.")
             text = self._plain(group, text)
             if role == "user":
-                lead = ("\n" if after_picture else "") if turn == 0 else "\n<|im_start|>user\n"
-                given = self._encode(f"{lead}{text}<|im_end|>\n<|im_start|>assistant\n")
+                begun = f"{lead}{text[told:]}" if turn == 0 else f"\n<|im_start|>user\n{text}"
+                given = self._encode(f"{begun}<|im_end|>\n<|im_start|>assistant\n")
                 ids += given
                 learnt += [False] * len(given)
             else:
@@ -93,6 +100,16 @@ class Writer:
         if "<|" in text or "<image>" in text:
             raise DataError(f"group {group['id']} spells a control token in its text: {text[:60]!r}. Take it out.")
         return text
+
+
+def _shared_lines(texts: Sequence[str]) -> str:
+    """The whole lines with which all of several texts begin and go on with a word: line ends part tokens there."""
+    if len(texts) < 2:
+        return ""
+    first, last = min(texts), max(texts)
+    alike = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    common = first[: first.rfind("\n", 0, alike) + 1]
+    return common if all(text[len(common) : len(common) + 1].strip() for text in texts) else ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,7 @@ def tree(example: Example, per_image: int, shown: int, draw: torch.Generator) ->
     """The example with [CLS] and `shown` - 1 random patches of each picture, in order; all of them where `shown` is
     `per_image` or more."""
     kept = tuple(_kept(per_image, shown, draw) for _ in example.digests)
-    return Tree(example.prefix, kept, per_image, example.branches)
+    return Tree(example.prefix, kept, per_image, example.branches, example.shared)
 
 
 def _kept(per_image: int, shown: int, draw: torch.Generator) -> torch.Tensor:

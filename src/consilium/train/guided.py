@@ -64,6 +64,7 @@ def _members(mixture: Mixture, name: str) -> tuple[str, ...]:
 
 def _experts(mixture: Mixture) -> list[registry.Member]:
     names = dict.fromkeys(name for members in mixture.guided["specialists"].values() for name in members)
+    names |= dict.fromkeys(mixture.guided.get("offered", ()))
     return [registry.get("specialists", name) for name in names]
 
 
@@ -217,7 +218,7 @@ def _call(mixture: Mixture, bench: Bench, row: int, number: int, cards: tuple[Ca
 
     def make() -> Group:
         rng = Random(f"{mixture.seed} {name}")
-        branch = calls.conversation(bench, row, cards, dict(mixture.guided["call_shares"]), rng)
-        return _group(name, bench, row, asked.system(), (branch,))
+        branches = calls.conversations(bench, row, cards, dict(mixture.guided["call_shares"]), rng)
+        return _group(name, bench, row, asked.system(), branches)
 
     return Planned(name, make)

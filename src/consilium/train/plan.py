@@ -13,6 +13,7 @@ from consilium.train.loop import Plan
 from consilium.train.warmstart import WarmPlan
 
 WARM = "warmstart"
+SHIPPED = "shipped"
 LEARNABLE = ("projector", "lora")
 
 
@@ -20,14 +21,14 @@ LEARNABLE = ("projector", "lora")
 class Stage:
     """One stage.
 
-    after   the stage whose result it starts from, "" for none.
+    after   the stage whose result it starts from, "" for none; "shipped": from the adapter that comes with consilium.
     mix     folder of shards -> share of its groups that is learnt from (0.25: a quarter; 2: everything twice).
     learns  "projector", "lora" or both; for the warm start always the projector.
     blind   the pictures are left out: a model that knows the questions alone, to compare with.
     only    sets to learn from; empty for all.
     keep    how much of what the stage changed is kept: 1 all of it; 0.6 weights three fifths of the way from those before to
             those after (WiSE-FT; Wortsman et al. 2022), which gives back part of what the stage unlearnt.
-    up      set, or condition of guided conversations -> how many times its share (3: thrice), so that it is not drowned.
+    up      set, kind or condition of guided conversations -> how many times its share (3: thrice), so that it is not drowned.
     """
 
     name: str
@@ -73,7 +74,7 @@ class Recipe:
     def chain(self) -> tuple[Stage, ...]:
         """The stages that lead to the last one, first to last; what branches off (a blind model) is left out."""
         chain = [self.stages[-1]]
-        while chain[0].after:
+        while chain[0].after not in ("", SHIPPED):
             chain.insert(0, self.stage(chain[0].after))
         return tuple(chain)
 

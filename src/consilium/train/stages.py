@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from consilium import formats, registry, weights
+from consilium import formats, generalists, registry, weights
 from consilium.errors import DataError, UsageError, WeightsMissingError
 from consilium.imaging.picture import views
 from consilium.nn import llava
@@ -22,10 +20,9 @@ from consilium.nn.denormals import flushed_denormals
 from consilium.nn.pretrained import pick_device
 from consilium.nn.student import LORA_SCALE, Student, shown_features
 from consilium.nn.tree import lay_out
-from consilium.train import curves, loop
+from consilium.train import curves, loop, mix
 from consilium.train.examples import Example, Writer, tree
-from consilium.train.plan import WARM, Recipe, Stage
-from consilium.train.shards import read as read_shards
+from consilium.train.plan import SHIPPED, WARM, Recipe, Stage
 from consilium.train.warmstart import WarmPlan, choices, warm_start
 
 LEARNT = "learnt.safetensors"
@@ -96,10 +93,12 @@ def run_stage(
     told = told or Told()
     folder = places.out / stage.name
     student, processor = make_student(recipe)
-    if stage.after:
+    if stage.after == SHIPPED:
+        take_shipped(student, recipe)
+    elif stage.after:
         take(student, places.out / stage.after / LEARNT)
     pictures = Pictures(open_encoder(recipe), places.data, student)
-    groups = list(_groups(stage, places.shards))
+    groups = list(mix.groups(stage, places.shards))
     if stage.name == WARM:
         student.to(pick_device(how[0]))
         facts = _warm(student, processor.tokenizer, groups, stage, (pictures, told))
@@ -163,6 +162,17 @@ def take(student: Student, learnt: Path) -> None:
     if not learnt.is_file():
         raise UsageError(f"there is no {learnt}: run that stage first, to its end.")
     student.take(load_file(learnt))
+
+
+def take_shipped(student: Student, recipe: Recipe) -> None:
+    """Puts the adapter that comes with consilium into the student; UsageError where it is for another student."""
+    adapter = read_adapter(Path(generalists.__file__).parent / "adapter" / "adapter.safetensors")
+    try:
+        student.take_adapter(adapter.projector, adapter.lora)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"the shipped adapter does not fit recipe {recipe.name}: {error}. Take its rank and networks."
+        ) from error
 
 
 def write_result(student: Student, recipe: Recipe, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -255,24 +265,6 @@ def val_loss(student: Student, examples: Sequence[Example], features: loop.Featu
             shown = shown_features(features(example), laid.kept)
             losses.append(float(student(lay_out([laid]).to(student.device), shown.to(student.device))))
     return sum(losses) / len(losses) if losses else None
-
-
-def _groups(stage: Stage, shards: Path) -> Iterator[Mapping[str, Any]]:
-    """The groups that a stage's mix takes: each by a hash of its id, so that the choice does not hang on their order."""
-    for name, share in stage.mix.items():
-        for group in read_shards(shards, name):
-            if stage.only and group["dataset"] not in stage.only:
-                continue
-            place = int(hashlib.sha256(f"{stage.name} {group['id']}".encode()).hexdigest()[:8], 16) / 2**32
-            wanted = share * math.prod(stage.up.get(name, 1.0) for name in _known_by(group))
-            times = 1 if group["split"] == "val" else int(wanted) + (place < wanted - int(wanted))
-            yield from [group] * times
-
-
-def _known_by(group: Mapping[str, Any]) -> tuple[str, ...]:
-    """What `up` may name a group by: its set, the condition of its evidence, whether its eyes are misled."""
-    first = group["branches"][0]
-    return (group["dataset"], *(first[key] for key in ("condition", "eyes") if key in first))
 
 
 def _base(recipe: Recipe) -> tuple[Any, Any]:

@@ -97,18 +97,37 @@ def questions(name: str) -> tuple[str, ...]:
     return tuple(_read()["questions"].get(name, ()))
 
 
+def needless(about: str) -> tuple[str, ...]:
+    """Questions about the "modality" or the "body_part" of a picture, for which no expert is needed."""
+    return tuple(_read()["needless"][about])
+
+
 def renamed(card: Card, rng: Random) -> Card:
     """The card of a real expert as it is, or, half the time, under another name and with its concepts in another order."""
+    return card if rng.random() < 0.5 else another_name(card, rng)
+
+
+def another_name(card: Card, rng: Random) -> Card:
+    """The card of a real expert under another name; as it is where there is none for it."""
     others = _read()["aliases"].get(card.name, ())
-    if not others or rng.random() < 0.5:
+    if not others:
         return card
     return replace(card, name=rng.choice(others) + rng.choice(_SUFFIXES), concepts=asked.shuffled(card.concepts, rng))
 
 
 def distractors(count: int, kind: tuple[str, str], unlike: Sequence[Task], rng: Random) -> list[Card]:
     """Cards of `count` different tasks, none of `unlike`; about half of them of this (modality, body part)."""
+    return [card for _, card in beside(count, kind, unlike, rng)]
+
+
+def beside(
+    count: int, kind: tuple[str, str], unlike: Sequence[Task], rng: Random, near: float = 0.5
+) -> list[tuple[Task, Card]]:
+    """`count` different tasks with a card of each, none of `unlike`; a share `near` of this (modality, body part), at 1 those
+    alone that there are."""
     free = [task for task in tasks() if task not in unlike]
-    near = [task for task in free if (task.modality, task.part) == kind]
-    far = [task for task in free if task not in near]
-    some = min(len(near), sum(rng.random() < 0.5 for _ in range(count)))
-    return [task.card(rng) for task in [*rng.sample(near, some), *rng.sample(far, count - some)]]
+    same = [task for task in free if (task.modality, task.part) == kind]
+    far = [task for task in free if task not in same]
+    some = min(len(same), sum(rng.random() < near for _ in range(count)))
+    more = count - some if near < 1 else 0
+    return [(task, task.card(rng)) for task in [*rng.sample(same, some), *rng.sample(far, more)]]
