@@ -33,6 +33,7 @@ def test_it_outlines_and_measures_what_its_network_sees(tmp_path: Path, home: Pa
     opinion = member.examine(case(bundles.volume()))
     assert opinion.abstained is None
     (found,) = opinion.segmentations
+    assert member.card.outlines
     truth = bundles.volume().voxels > 0
     assert found.labels.shape == truth.shape and found.labels.dtype == np.uint8
     assert bundles.dice(found.labels == 1, truth) > 0.95

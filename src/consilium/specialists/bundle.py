@@ -6,7 +6,7 @@ What is built is listed in adapter/components.py; formulas are read by adapter/c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,7 @@ def add(folder: Path, home: Path, name: str = "", torchscript: bool = False) -> 
     meta = config.metadata(folder)
     fields, made = bundle_card.describe(folder, meta, given)
     card = cards.card_of(fields | ({"name": name} if name else {}), str(folder))
+    card = replace(card, outlines=made["task"] == "segmentation")
     if [code.meaning for code in card.concepts] != list(made["labels"].values()) and len(card.concepts) != len(
         made["labels"]
     ):
