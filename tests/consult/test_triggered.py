@@ -15,6 +15,7 @@ from consilium.consult.choose import shortlist
 from consilium.consult.council import consult
 from consilium.consult.panel import Panel
 from consilium.errors import CannotScoreError, UsageError
+from consilium.imaging.picture import VIEWS
 from consilium.protocols import Card
 from consilium.types import (
     Case,
@@ -271,3 +272,16 @@ def test_the_shortlist_knows_what_is_asked_and_puts_the_better_first() -> None:
     wanted = replace(cards[0], name="fractures", concepts=(Code.local("rib fracture"),))
     found = shortlist([*cards, wanted], replace(case(), question="Is there a fracture of a rib?"))
     assert len(found) == 8 and found[-1] == wanted and found[0].name == "c11"
+
+
+@pytest.mark.parametrize("policy", ["solo", "moed", "triggered"])
+def test_of_a_volume_so_many_slices_are_shown_as_the_generalist_asks_for(panel: Panel, policy: str) -> None:
+    volume = Volume(np.zeros((20, 32, 32), np.int16), "v", (1.0, 1.0, 1.0), np.eye(4))
+    asked = replace(case(options=()), studies=(replace(case().studies[0], images=(volume,)),))
+    for slices in (VIEWS, 7):
+        told = Speaker(("mass",))
+        told.slices = slices  # type: ignore[attr-defined]
+        panel._loaded[""] = told
+        consult(asked, panel, policy)
+        shown = [part for part in told.heard[0][-1].parts if isinstance(part, Image)]
+        assert len(shown) == slices

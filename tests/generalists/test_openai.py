@@ -200,6 +200,7 @@ def test_what_is_no_plain_address_is_refused(base_url: str) -> None:
         ({"folder": "x"}, "no option folder"),
         ({"timeout_s": 0}, "timeout_s must be above 0"),
         ({"retries": -1}, "retries not below 0"),
+        ({"slices": 86}, "1 to 85 slices are shown, not 86"),
     ],
 )
 def test_wrong_options_are_named(options, message: str) -> None:

@@ -156,11 +156,22 @@ class Table:
         unread = self.unread()
         if unread and not precedents and all(opinion.abstained for opinion in opinions):
             return Answer("", abstained=f"nobody gave evidence, and {unread}")
+        answer = self.answer(self.compose(opinions, precedents, worked=blind))
+        return replace(answer, caution=self.conflict(answer, opinions))
+
+    def compose(
+        self,
+        opinions: Sequence[Opinion] = (),
+        precedents: Sequence[Precedent] = (),
+        worked: bool = False,
+        profile: Profile | None = None,
+    ) -> tuple[Message, ...]:
+        """The prompt for the case beside this evidence, in the table's profile unless another is named; of a volume as many
+        slices as the generalist is to be shown."""
         seen = self.panel.generalist
         slices, windows = getattr(seen, "slices", VIEWS), getattr(seen, "windows", False)
         evidence = Evidence(opinions, precedents, self.broader(), slices, windows)
-        answer = self.answer(compose(self.case, evidence, self.profile, worked=blind))
-        return replace(answer, caution=self.conflict(answer, opinions))
+        return compose(self.case, evidence, profile or self.profile, worked=worked)
 
     def unread(self) -> str:
         """Why the generalist knows nothing of the case but words; "" where it sees its pictures, or there are words alone."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consilium.errors import MemberError, UsageError
+from consilium.imaging.picture import VIEWS
+from consilium.imaging.slices import check_count
 from consilium.nn.prompt_tokens import refuse_control_tokens
 from consilium.protocols import Card
 from consilium.types import Completion, Image, Message
@@ -27,12 +29,24 @@ CARD = Card(
 )
 
 
-def load(model: str | Path | None = None, device: str = "auto", dtype: Precision = "auto") -> HuggingFace:
+def load(
+    model: str | Path | None = None,
+    device: str = "auto",
+    dtype: Precision = "auto",
+    slices: int = VIEWS,
+    windows: bool = False,
+) -> HuggingFace:
     """The checkpoint `model`: a folder or a hub id. Safetensors only; fetches nothing where CONSILIUM_OFFLINE is set.
 
     It sees images if it comes with an image processor; without one it is loaded as a text-only language model.
-    Raises UsageError without `model`, WeightsMissingError, WeightsError, or MemberError on an unknown architecture.
+
+    slices   of a volume it is shown so many, 1 to 85.
+    windows  CT in three windows at once as red, green and blue, for a checkpoint that learnt it so (MedGemma 1.5).
+
+    Raises UsageError without `model` or with too many slices, WeightsMissingError, WeightsError, or MemberError on an unknown
+    architecture.
     """
+    check_count(slices)
     if not model:
         raise UsageError("hf needs a checkpoint: model=FOLDER or model=HUB_ID (on the command line --model).")
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
@@ -47,7 +61,7 @@ def load(model: str | Path | None = None, device: str = "auto", dtype: Precision
     architecture = AutoModelForImageTextToText if sees_images else AutoModelForCausalLM
     network = load_model(architecture, source, device=device, dtype=pick_dtype(dtype, device), offline=offline)
     version = Path(source).name if Path(source).is_dir() else source
-    return HuggingFace(network, processor, replace(CARD, version=version), sees_images)
+    return HuggingFace(network, processor, replace(CARD, version=version), sees_images, slices, windows)
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,8 @@ class HuggingFace:
     processor: Any
     card: Card
     sees_images: bool
+    slices: int = VIEWS
+    windows: bool = False
 
     def generate(self, messages: Sequence[Message], max_tokens: int = 128) -> Completion:
         from consilium.nn.likelihood import complete

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from consilium.errors import CannotScoreError, EndpointError, UsageError
+from consilium.imaging.picture import VIEWS
+from consilium.imaging.slices import check_count
 from consilium.protocols import Card
 from consilium.types import Completion, Image, Message
 
@@ -46,6 +48,8 @@ class Endpoint:
     retries       further tries after a time-out, a lost connection, 408, 409, 429 or 5xx, after the Retry-After that the
                   server states (at most two minutes), else after 0.5 s, doubled each time up to 8 s.
     allow_remote  whether the endpoint may be another machine.
+    slices        of a volume it is shown so many, 1 to 85.
+    windows       CT in three windows at once as red, green and blue, for a model that learnt it so (MedGemma 1.5).
     tools         whether it takes `tools` and returns tool calls; else experts are offered, and called, in the text alone.
     """
 
@@ -55,6 +59,8 @@ class Endpoint:
     retries: int = 2
     allow_remote: bool = False
     sees_images: bool = True
+    slices: int = VIEWS
+    windows: bool = False
     tools: bool = False
 
 
@@ -73,6 +79,7 @@ def load(**options: Any) -> OpenAICompatible:
         raise UsageError("openai needs base_url=URL and model=NAME (on the command line --base-url and --model).")
     if endpoint.timeout_s <= 0 or endpoint.retries < 0:
         raise UsageError(f"timeout_s must be above 0 and retries not below 0; found {endpoint}.")
+    check_count(endpoint.slices)
     host = _host(endpoint.base_url, endpoint.allow_remote)
     card = replace(CARD, version=f"{endpoint.model} at {host}")
     return OpenAICompatible(endpoint, _client(endpoint, host), card, endpoint.sees_images)
@@ -86,6 +93,16 @@ class OpenAICompatible:
     client: Any
     card: Card
     sees_images: bool
+
+    @property
+    def slices(self) -> int:
+        """How many slices of a volume it is shown."""
+        return self.endpoint.slices
+
+    @property
+    def windows(self) -> bool:
+        """Whether CT is shown to it in three windows at once."""
+        return self.endpoint.windows
 
     def generate(self, messages: Sequence[Message], max_tokens: int = 128) -> Completion:
         """The endpoint's reply; EndpointError where there is none after the retries, or it holds no text."""

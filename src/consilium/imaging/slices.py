@@ -14,6 +14,14 @@ from consilium.types import Array, Image, Segmentation, Volume
 # MedGemma 1.5 is shown up to 85 slices of a CT, and these windows in red, green and blue (Google-Health/medgemma, its notebook
 # on CT and issues 49, 59, 76): all values, soft tissue, brain.
 MOST = 85
+
+
+def check_count(slices: int) -> None:
+    """UsageError where a generalist cannot be shown so many slices of a volume."""
+    if not 1 <= slices <= MOST:
+        raise UsageError(f"of a volume 1 to {MOST} slices are shown, not {slices}.")
+
+
 WINDOWS_HU = ((-1024.0, 1024.0), (-135.0, 215.0), (0.0, 80.0))
 PERCENTILES = ((0.5, 99.5), (5.0, 95.0), (50.0, 99.5))
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from consilium.consult.arbiter import GENERALIST, PRECEDENTS, Piece, weighable
-from consilium.consult.prompt import Evidence, compose
+from consilium.consult.prompt import Evidence
 from consilium.consult.several import about, voted
 from consilium.consult.table import Table
 from consilium.consult.vote import votes
@@ -84,7 +84,7 @@ def _own_reading(table: Table) -> dict[str, float] | None:
         table.notes.append(f"{unread} ({generalist.card.name}): it was not asked")
         return None
     try:
-        return table.rate(compose(table.case))
+        return table.rate(table.compose(profile="measured"))
     except CannotScoreError as reason:
         table.notes.append(f"{reason} It was not asked.")
         return None

@@ -1,9 +1,8 @@
 """solo: the generalist alone, shown nothing but the case."""
 
-from consilium.consult.prompt import compose
 from consilium.consult.table import Table
 from consilium.types import Answer
 
 
 def decide(table: Table) -> Answer:
-    return table.answer(compose(table.case, profile=table.profile))
+    return table.answer(table.compose())

@@ -11,7 +11,7 @@ from consilium.consult.admit import Request, admitted
 from consilium.consult.calls import find
 from consilium.consult.cards_prompt import offered as offer
 from consilium.consult.choose import choose, key, shortlist
-from consilium.consult.prompt import compose, images_of
+from consilium.consult.prompt import images_of
 from consilium.consult.route import demand_modality
 from consilium.consult.table import Table
 from consilium.errors import UsageError
@@ -55,7 +55,7 @@ def _measured(table: Table, fitting: Sequence[Card], heard: Sequence[Opinion]) -
 def _consulted(table: Table, cards: Sequence[Card]) -> tuple[list[Message], list[Opinion]]:
     """The conversation up to where the generalist calls nobody more, and what it heard."""
     case, sees = table.case, table.panel.generalist.sees_images
-    plain = compose(case)
+    plain = table.compose(profile="measured")
     messages = [plain[0], Message("user", (*images_of(plain), offer(case, cards)))]
     heard: list[Opinion] = []
     done: set[tuple[str, str]] = set()
