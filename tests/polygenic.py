@@ -53,7 +53,23 @@ def write_scores(folder: Path, cohort: Cohort, weights: Array) -> list[Path]:
     return paths
 
 
-def make_member(folder: Path) -> Made:
+@dataclass(frozen=True)
+class Files:
+    """A cohort as its owner has it: genotypes, a scoring file a trait, a table of people; and what was drawn."""
+
+    genotypes: Path
+    scores: list[Path]
+    people: Path
+    cohort: Cohort
+    weights: Array
+    split: Array
+    targets: Array
+    age: Array
+    male: Array
+
+
+def cohort_files(folder: Path, outcomes: tuple[str, str] = OUTCOMES, iid: str = "P") -> Files:
+    """iid: what ids begin with."""
     random = np.random.default_rng(7)
     cohort = draw(PEOPLE, VARIANTS, missing=0.01, seed=3)
     weights = weights_of(random)
@@ -64,17 +80,25 @@ def make_member(folder: Path) -> Made:
     liability = np.stack([genetic[0] + genetic[1], genetic[2] - genetic[3]]) + 0.5 * (age - 55) / 8
     targets = (liability + random.normal(size=liability.shape) > 0.8).astype(int)
     split = np.repeat(["reference", "train", "test"], [400, 800, 300])
-    rows = ["\t".join(("IID", "age", "sex", "split", *OUTCOMES))]
+    rows = ["\t".join(("IID", "age", "sex", "split", *outcomes))]
     for i in range(PEOPLE):
-        facts = (f"P{i}", f"{age[i]:.1f}", "male" if male[i] else "female", split[i])
+        facts = (f"{iid}{i}", f"{age[i]:.1f}", "male" if male[i] else "female", split[i])
         rows.append("\t".join((*facts, *(str(value) for value in targets[:, i]))))
     (folder / "people.tsv").write_text("\n".join(rows) + "\n")
     genotypes = cohort.write_bed(folder, "cohort")
+    fam = genotypes.with_suffix(".fam")
+    fam.write_text(fam.read_text().replace(" P", f" {iid}"))
+    scores = write_scores(folder, cohort, weights)
+    return Files(genotypes, scores, folder / "people.tsv", cohort, weights, split, targets, age, male)
+
+
+def make_member(folder: Path) -> Made:
+    files = cohort_files(folder)
     recipe = Recipe(
         NAME,
-        genotypes,
-        write_scores(folder, cohort, weights),
-        folder / "people.tsv",
+        files.genotypes,
+        files.scores,
+        files.people,
         ancestry="people drawn by lot",
         licence="Apache-2.0",
         data_licence="CC0-1.0",
@@ -82,4 +106,5 @@ def make_member(folder: Path) -> Made:
         build="GRCh38",
     )
     make(recipe, folder / "room")
-    return Made(folder / "room", genotypes, cohort, weights, split, targets, age, male)
+    drawn = (files.cohort, files.weights, files.split, files.targets, files.age, files.male)
+    return Made(folder / "room", files.genotypes, *drawn)

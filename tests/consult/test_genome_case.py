@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from consilium.consult.council import case_of, consult, consult_many
 from consilium.consult.panel import Panel
 from consilium.consult.route import refused
 from consilium.encoders import patch_statistics
+from consilium.errors import UsageError
+from consilium.genomics.genotypes import Wanted
 from consilium.protocols import Card, Entry
 from consilium.types import Case, Code, Completion, Finding, Genome, Image, Opinion, Precedent, Score, Study
 
@@ -151,6 +154,31 @@ def test_genotypes_are_in_no_prompt(panel: Panel, risk: Risk) -> None:
     assert prompt.compose(both())[-1].text.startswith("Image: chest X-ray. Genome: read by specialists alone.")
     assert "image" not in prompt.compose(genome_alone(), profile="published")[-1].text.split("The possible")[0]
     assert prompt.compose(picture_case())[-1].text.startswith("Image: chest X-ray.\n")
+
+
+def test_the_name_of_a_case_depends_on_its_genome_and_not_on_whose_it_is() -> None:
+    dosages = np.random.default_rng(0).integers(0, 3, (1, 300)).astype(np.int8)
+    names = tuple(f"22:{place}:A:G" for place in range(300))
+    genome = Genome(("Jane Doe",), names, dosages, "GRCh38")
+    named = case_of((), "Is there a mass?", genome=genome)
+    assert named.genome is genome and named.id != case_of((), "Is there a mass?").id
+    same = replace(genome, samples=("person",), dosages=dosages.astype(np.float32))
+    assert case_of((), "Is there a mass?", genome=same).id == named.id
+    for other in (replace(genome, dosages=2 - dosages), replace(genome, build="GRCh37"), genome_alone().genome):
+        assert case_of((), "Is there a mass?", genome=other).id != named.id
+
+
+def test_places_are_those_of_all_who_read_genomes_and_all_there_are_where_one_names_none(panel: Panel) -> None:
+    with pytest.raises(UsageError, match="no specialist at the table reads genomes"):
+        panel.genome_places()
+    for name, keys in (("one", [3, 7]), ("other", [1, 7])):
+        seated = Risk(replace(RISK, name=name))
+        seated.table = SimpleNamespace(wanted=lambda keys=keys: Wanted(np.array(keys)))  # type: ignore[attr-defined]
+        panel.seat(name, seated)
+    places = panel.genome_places()
+    assert places is not None and places.keys.tolist() == [1, 3, 7]
+    panel.seat("mass_risk", Risk())
+    assert panel.genome_places() is None
 
 
 @dataclass

@@ -92,7 +92,7 @@ def test_all_that_was_said_is_shown() -> None:
         "16-bit colour reduced to 8 bits",
         "Study, prior NIfTI Modality CT from: header Body part unknown from: unknown",
         "20 slices of 16 × 16 pixels, 1 × 2 × 5 mm apart",
-        "Genome: 1 sample, 100 variants, build GRCh38.",
+        "Genome: 1 sample, 100 variants, build GRCh38. Its genotypes stand neither here nor in the record.",
         "generalist echo sees no images",
         "word for word (3 messages) system Weigh the evidence. user Question: Is there pneumonia? assistant pneumonia",
         "encoder 0.61 total 2.50",

@@ -17,6 +17,7 @@ from consilium.errors import BuildError, DataError, GenotypeError, MemberError, 
 from consilium.genomics import risk_image
 from consilium.genomics.genome import InMemory, read_genome
 from consilium.genomics.genotypes import open_genotypes
+from consilium.genomics.sealed import seal
 from consilium.metrics.classification import auroc
 from consilium.protocols import Specialist
 from consilium.specialists import polygenic_risk
@@ -126,6 +127,7 @@ def test_where_nothing_can_be_judged_it_abstains_with_the_reason(made: Made, ris
         (case(genome, "A 12-year-old girl."), "not of 12"),
         (case(replace(genome, build="GRCh37")), "GRCh37"),
         (case(few), "33%"),
+        (case(seal(genome)), "the genome has 0%"),
         (case(replace(genome, dosages=calls)), "75% are needed"),
     ):
         opinion = risk.examine(changed)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from consilium.cli import ask_genome
+from consilium.cli.ask_genome import Age, Asked, Build, GenomeFile, Person, Sex
 from consilium.cli.common import split, writing
 from consilium.cli.results import kinds_of, results
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 def ask(
     paths_and_question: Annotated[
         list[str],
-        typer.Argument(metavar="PATH... QUESTION", help="Files, folders or ZIPs (each one a case), then the question."),
+        typer.Argument(
+            metavar="[PATH...] QUESTION",
+            help="Files, folders or ZIPs (each one a case), then the question. With --genome the question alone will do.",
+        ),
     ],
     options: Annotated[str | None, typer.Option(help="The possible answers, separated by commas.")] = None,
     multiple: Annotated[
@@ -32,12 +37,24 @@ def ask(
     model: Annotated[str | None, typer.Option(help="Folder or model id for the generalists hf and openai.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Endpoint for the generalist openai.")] = None,
     allow_remote: Annotated[bool, typer.Option(help="Let the case leave this machine for a remote endpoint.")] = False,
+    slices: Annotated[
+        int | None, typer.Option(help="Slices of a volume that hf or openai is shown, 1 to 85; by default 3.")
+    ] = None,
+    windows: Annotated[
+        bool,
+        typer.Option("--windows", help="Show hf or openai a CT in three windows as red, green, blue (MedGemma 1.5)."),
+    ] = False,
     profile: Annotated[str, typer.Option(help="measured (ours) or published (GSCo's labels only).")] = "measured",
     specialists: Annotated[str | None, typer.Option(help="Only these specialists, separated by commas.")] = None,
     index: Annotated[str, typer.Option(help="Precedents to search: shipped, an index's name, or none.")] = "shipped",
     modality: Annotated[str | None, typer.Option(help="CR, DX, CT, MR, US ...; overrides the file's header.")] = None,
     body_part: Annotated[str | None, typer.Option(help="CHEST, HEAD, BREAST ...; overrides the file's header.")] = None,
     history: Annotated[str, typer.Option(help="What is known of the patient, for the generalist.")] = "",
+    genome: GenomeFile = None,
+    person: Person = None,
+    build: Build = None,
+    age: Age = None,
+    sex: Sex = None,
     out: Annotated[Path | None, typer.Option(help="Folder for consultation.html and consultation.json.")] = None,
     formats: Annotated[
         str,
@@ -57,32 +74,44 @@ def ask(
     from consilium.errors import UsageError
 
     *paths, question = paths_and_question
-    if not paths or not question.strip() or os.path.exists(question):
+    if not (paths or genome) or not question.strip() or os.path.exists(question):
         raise UsageError('give the pictures, then the question: consilium ask FILE "question". Quote the question.')
     policies.get(policy)
-    kinds_of(formats)
+    asked = Asked(genome, person, build)
+    asked.check(paths, kinds_of(formats))
+    history = ask_genome.with_demographics(history, age, sex)
     chosen = next((p for p in prompt.PROFILES if p == profile), None)
     if chosen is None:
         raise UsageError(f"no prompt profile is called {profile!r}; there are: {', '.join(prompt.PROFILES)}.")
-    if generalist not in {"hf", "openai"} and (model or base_url):
-        raise UsageError(f"--model and --base-url are for the generalists hf and openai, not for {generalist}.")
+    if generalist not in {"hf", "openai"} and (model or base_url or slices or windows):
+        raise UsageError(
+            f"--model, --base-url, --slices and --windows are for the generalists hf and openai, not for {generalist}."
+        )
     start = time.perf_counter()
-    read = _read(paths, modality, body_part)
-    cases = [case_of(studies, question, split(options), history, multiple) for studies in read]
-    read_s = (time.perf_counter() - start) / len(cases)
+    read = list(_read(paths, modality, body_part)) or [()]
+    read_s = (time.perf_counter() - start) / len(read)
     panel = assemble(
         specialists=split(specialists) if specialists is not None else None,
         generalist=generalist,
         index=None if index == "none" else index,
-        generalist_options=_generalist_options(generalist, model, base_url, allow_remote),
+        generalist_options=_generalist_options(generalist, model, base_url, allow_remote)
+        | ({} if slices is None else {"slices": slices})
+        | ({"windows": True} if windows else {}),
     )
     panel.explains = out is not None  # the page shows where the generalist looked, at the cost of a pass backwards
-    for number, (path, held) in enumerate(zip(paths, consult_many(cases, panel, policy, chosen), strict=True), 1):
-        held = replace(held, timings_s={"reading": read_s, **held.timings_s})
+    start = time.perf_counter()
+    genotypes = asked.read(panel)
+    read_s += time.perf_counter() - start
+    cases = [case_of(studies, question, split(options), history, multiple, genotypes) for studies in read]
+    sources: Sequence[str | None] = paths or [None]
+    for number, (path, held) in enumerate(zip(sources, consult_many(cases, panel, policy, chosen), strict=True), 1):
+        notes = (*held.notes, *ask_genome.told(genotypes))
+        held = replace(held, timings_s={"reading": read_s, **held.timings_s}, notes=notes)
         folder = _folder(out, number, len(cases))
         if folder is not None:
             _write(held, folder)
-            results(held, Path(path), folder, formats)
+            if path is not None:
+                results(held, Path(path), folder, formats)
         if json:
             _print_json(held, number, len(cases))
         else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from consilium.cli import genome_make
+from consilium.cli import genome_make, genome_specialist
 from consilium.cli.common import counting, emit, writing
 from consilium.cli.genome_options import (
     Ambiguous,
@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 app.command("reference")(genome_make.reference)
 app.command("threshold")(genome_make.threshold)
+app.command("specialist")(genome_specialist.specialist)
 
 
 @app.command()

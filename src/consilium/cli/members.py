@@ -47,6 +47,7 @@ def _facts(card: Card) -> dict[str, str]:
     interval = f"[{score.low:.3f}, {score.high:.3f}]" if score else ""
     return {
         "sees": ", ".join(card.modalities) + parts,
+        "reads": "genome" if card.kind == "specialist" and not card.modalities else "",
         "names": ", ".join(concept.meaning for concept in card.concepts),
         "measured": f"AUROC {score.value:.3f} {interval} on {score.n} unseen cases" if score else "",
         "licence": card.licence,

@@ -16,22 +16,31 @@ from consilium.consult.route import identify
 from consilium.consult.table import Table
 from consilium.consult.volume_report import reader, reported
 from consilium.errors import UsageError
+from consilium.genomics.sealed import digest_of
 from consilium.imaging.picture import views
-from consilium.types import Case, Consultation, Study
+from consilium.types import Case, Consultation, Genome, Study
 
 DEFAULT_POLICY = "gsco"
 _BATCH = 32
 
 
 def case_of(
-    studies: Sequence[Study], question: str, options: Sequence[str] = (), history: str = "", multiple: bool = False
+    studies: Sequence[Study],
+    question: str,
+    options: Sequence[str] = (),
+    history: str = "",
+    multiple: bool = False,
+    genome: Genome | None = None,
 ) -> Case:
-    """A case from what was read; its id is a digest of pictures and question, so that it names nobody."""
+    """A case from what was read; its id is a digest of pictures, genome and question, so that it names nobody."""
     digest = hashlib.sha256(question.encode())
     for study in studies:
         for item in study.images:
             digest.update(item.digest.encode())
-    return Case(f"case-{digest.hexdigest()[:12]}", question, tuple(options), tuple(studies), history, multiple=multiple)
+    if genome is not None:
+        digest.update(f"genome {digest_of(genome)}".encode())
+    name = f"case-{digest.hexdigest()[:12]}"
+    return Case(name, question, tuple(options), tuple(studies), history, genome, multiple)
 
 
 def consult(case: Case, panel: Panel, policy: str = DEFAULT_POLICY, profile: Profile = "measured") -> Consultation:

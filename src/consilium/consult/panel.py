@@ -11,12 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import consilium
 from consilium import registry
 from consilium.consult.arbiter import SHIPPED as SHIPPED_ARBITER
 from consilium.consult.arbiter import Arbiter
 from consilium.consult.arbiter import load as load_arbiter
 from consilium.errors import UnknownMemberError, UsageError
+from consilium.genomics.genotypes import Wanted
 from consilium.protocols import Card, Encoder, Generalist, Retriever, Specialist
 from consilium.registry import Member
 from consilium.settings import settings
@@ -63,6 +66,20 @@ class Panel:
     @cached_property
     def arbiter(self) -> Arbiter:
         return load_arbiter(self.arbiter_file)
+
+    def genome_places(self) -> Wanted | None:
+        """The places of a genome that those who read one judge by (their `table.wanted().keys`); None for all there are, where
+        one of them names none. UsageError where nobody at the table reads genomes."""
+        readers = [self.specialist(name) for name, card in self.specialists.items() if not card.modalities]
+        if not readers:
+            raise UsageError(
+                "no specialist at the table reads genomes. Make one of your cohort (consilium genome specialist --help), and "
+                "where you name --specialists, name it too."
+            )
+        tables = [getattr(reader, "table", None) for reader in readers]
+        if any(table is None for table in tables):
+            return None
+        return Wanted(np.unique(np.concatenate([table.wanted().keys for table in tables if table is not None])))
 
     def seat(self, name: str, specialist: Specialist) -> None:
         """Adds a specialist that is already loaded."""

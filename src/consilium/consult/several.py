@@ -10,7 +10,7 @@ from dataclasses import replace
 from consilium.consult.parse import normalise
 from consilium.consult.prompt import NO_FINDING, Evidence
 from consilium.consult.vote import votes
-from consilium.types import Case, Opinion, Precedent
+from consilium.types import Answer, Case, Opinion, Precedent
 
 YES_NO = ("yes", "no")
 
@@ -46,3 +46,10 @@ def _relabelled(precedent: Precedent, option: str) -> Precedent:
     """A known case that does not list the finding counts against it, no more than its similarity says."""
     named = {normalise(label) for label in precedent.label.split(", ")}
     return replace(precedent, label="yes" if normalise(option) in named else "no")
+
+
+def disagreement(answer: Answer, voted: dict[str, dict[str, float]]) -> str:
+    """Where the specialists' vote on single options is against the answer."""
+    mean = {option: sum(cast.values()) / len(cast) for option, cast in voted.items()}
+    against = [f"{o} {100 * p:.0f} %" for o, p in mean.items() if (p >= 0.5) != (o in answer.choices)]
+    return f"the specialists disagree on {', '.join(against)}" if against and answer.choices else ""

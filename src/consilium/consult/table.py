@@ -187,7 +187,7 @@ class Table:
     def conflict(self, answer: Answer, opinions: Sequence[Opinion]) -> str:
         """What the specialists' vote says where the generalist decided against it: a reader must not have to find it out."""
         if self.case.multiple:
-            return _unlike(answer, several.voted(opinions, self.case.options))
+            return several.disagreement(answer, several.voted(opinions, self.case.options))
         probabilities = tally(votes(opinions, self.case.options, self.case.question), self.case.options)
         if answer.choice is None or not probabilities:
             return ""
@@ -295,10 +295,3 @@ class Table:
     def _speaks(self, card: Card) -> None:
         if card not in self.cards:
             self.cards.append(card)
-
-
-def _unlike(answer: Answer, voted: dict[str, dict[str, float]]) -> str:
-    """Where the specialists' vote on single options is against the answer."""
-    mean = {option: sum(cast.values()) / len(cast) for option, cast in voted.items()}
-    against = [f"{o} {100 * p:.0f} %" for o, p in mean.items() if (p >= 0.5) != (o in answer.choices)]
-    return f"the specialists disagree on {', '.join(against)}" if against and answer.choices else ""

@@ -14,6 +14,7 @@ import numpy as np
 
 from consilium.formats import wording
 from consilium.formats.page_outlines import Measured, drawn, measured
+from consilium.genomics.sealed import seal
 from consilium.imaging.picture import overlay, png_bytes, resize, views
 from consilium.imaging.window import to_display
 from consilium.types import Answer, Array, Case, Consultation, Finding, Image, Message, Opinion, Region, Study, Volume
@@ -56,6 +57,7 @@ def _content(consultation: Consultation) -> dict[str, Any]:
         "answer_marked": _marked(case, answer.findings),
         "disclaimer": wording.DISCLAIMER,
         "examined": examined,
+        "genome": None if case.genome is None else seal(case.genome),
         "lead": next((study.pictures[0] for study in examined if study.pictures), None),
         "speaking": [
             _Said(opinion, _bars(_beside(opinion)), _marked(case, opinion.findings), *_outlined(case, opinion))

@@ -1,4 +1,5 @@
-"""A Consultation as one JSON text and back, without loss: ``from_json(to_json(c)) == c``.
+"""A Consultation as one JSON text and back, without loss: ``from_json(to_json(c)) == c``, but for the genotypes of a genome. They
+are never written: `genomics.sealed` says what is (build, number of variants, digest), and what is read back in their place.
 
     {"format": "consilium.consultation/1",
      "consultation": {"$type": "Consultation", "case": {"$type": "Case", "question": ...}, "answer": ..., ...},
@@ -29,10 +30,12 @@ import numpy as np
 from consilium import types
 from consilium.errors import DamagedFileError, UsageError
 from consilium.formats.limits import check_total, guarded
-from consilium.types import Array, Case, Consultation
+from consilium.genomics.sealed import SealedGenome, seal
+from consilium.types import Array, Case, Consultation, Genome
 
 FORMAT = "consilium.consultation/1"
 _CLASSES = {name: value for name, value in vars(types).items() if isinstance(value, type) and is_dataclass(value)}
+_CLASSES["SealedGenome"] = SealedGenome
 _READ_FIRST = {Consultation: ("case", "answer", "opinions", "notes"), Case: ("question", "options", "history")}
 _NUMERIC_KINDS = "biufc"
 _LONG = 64
@@ -113,6 +116,8 @@ class _Writer:
                 return self._sequence(value)
             case Mapping() if all(isinstance(key, str) for key in value):
                 return self._mapping(value)
+            case Genome() if not isinstance(value, SealedGenome):
+                return self.encode(seal(value))
             case _ if type(value) in _CLASSES.values():
                 body = {name: self.encode(getattr(value, name)) for name in _order(type(value))}
                 return {"$type": type(value).__name__, **body}
