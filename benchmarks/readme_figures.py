@@ -151,19 +151,17 @@ def _retrieval(report: Mapping[str, Any], command: str) -> Iterator[Row]:
 
 
 def _native_vqa(report: Mapping[str, Any], command: str) -> Iterator[Row]:
-    """Of the adapter of 2026-11-25: for the one that is shipped it has not been measured (docs/log.md)."""
     name = _under_study(report)
-    before = f"{name} before its last training"
     for key, words in {"closed_accuracy": "closed accuracy", "open_token_f1": "open token-F1"}.items():
-        yield Row(f"{before}, {report['split']}: {words}", report["image_disjoint"][name][key], command)
+        yield Row(f"{name}, {report['split']}: {words}", report["image_disjoint"][name][key], command)
         gap = report[f"{name}_minus"].get("question_only", {}).get(key)
         if gap:
             yield Row(
-                f"{before}, less a model that never sees the picture: {words} ({_p(gap['p_holm'])})", gap, command
+                f"{name}, less a model that never sees the picture: {words} ({_p(gap['p_holm'])})", gap, command
             )
     if "official_test_leaky" in report:
         leaky = report["official_test_leaky"]
-        words = f"{before}, VQA-RAD official test, leaky ({leaky['learnt_questions']} of its questions were learnt)"
+        words = f"{name}, VQA-RAD official test, leaky ({leaky['learnt_questions']} of its questions were learnt)"
         yield Row(f"{words}: closed accuracy", leaky[name]["closed_accuracy"], command)
 
 
@@ -233,6 +231,21 @@ def _medsam(report: Mapping[str, Any], command: str) -> Iterator[Row]:
                 yield Row(f"medsam on {folder}, by a {prompt}: Dice", prompts[prompt]["Dice"], command)
 
 
+def _triggers(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    for kind, figures in report["figures"].items():
+        where = "all turns" if kind == "all" else kind
+        yield Row(f"triggers, {where}: right expert and arguments", figures["right expert and arguments"], command)
+    gate = report["gate"]["turns without a violation carried out"]
+    yield Row("triggers, gate: adversarial turns without a call that a card forbids", gate, command)
+
+
+def _native_experts(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    yield Row("experts on call: macro-F1 gained, as a share of that without them", report["relative_gain"], command)
+    for part, gaps in report["with_experts_minus"].items():
+        gap = gaps["without"]
+        yield Row(f"experts on call less without, {part}: macro-F1 ({_p(gap['p'])})", gap, command)
+
+
 READERS = {
     "specialists": _specialists,
     "abstention": _abstention,
@@ -245,6 +258,8 @@ READERS = {
     "native_vqa": _native_vqa,
     "native_diagnosis": _native_diagnosis,
     "native_guided": _native_guided,
+    "triggers": _triggers,
+    "native_experts": _native_experts,
     "native_speed": _native_speed,
     "native_train_speed": _native_train_speed,
 }
