@@ -40,16 +40,16 @@ specialists: $(READY)
 native: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[train]"
 	$(BIN)/consilium train all $(RECIPE)
-	cp $(NATIVE)/calls/adapter.safetensors src/consilium/generalists/adapter/
+	cp $(NATIVE)/together/adapter.safetensors src/consilium/generalists/adapter/
 
 study-native: native
 	$(BIN)/consilium train question_only $(RECIPE)
 	$(BIN)/consilium train unguided $(RECIPE)
-	for stage in unguided calls question_only; do $(BIN)/consilium train checkpoint --of $$stage $(RECIPE) || exit 1; done
-	$(BIN)/python benchmarks/native_vqa.py --checkpoint native=$(NATIVE)/calls/checkpoint --checkpoint question_only=$(NATIVE)/question_only/checkpoint
-	$(BIN)/python benchmarks/native_diagnosis.py --checkpoint native=$(NATIVE)/calls/checkpoint
-	$(BIN)/python benchmarks/native_guided.py --checkpoint native=$(NATIVE)/calls/checkpoint --checkpoint plain=$(NATIVE)/unguided/checkpoint
-	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/calls/checkpoint
+	for stage in unguided together question_only; do $(BIN)/consilium train checkpoint --of $$stage $(RECIPE) || exit 1; done
+	$(BIN)/python benchmarks/native_vqa.py --checkpoint native=$(NATIVE)/together/checkpoint --checkpoint question_only=$(NATIVE)/question_only/checkpoint
+	$(BIN)/python benchmarks/native_diagnosis.py --checkpoint native=$(NATIVE)/together/checkpoint
+	$(BIN)/python benchmarks/native_guided.py --checkpoint native=$(NATIVE)/together/checkpoint --checkpoint plain=$(NATIVE)/unguided/checkpoint
+	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_train_speed.py --shards $(NATIVE)/shards
 	$(BIN)/python benchmarks/native_ablation.py --shards $(NATIVE)/shards --main-run $(NATIVE) --out-folder $(NATIVE)/ablation
 

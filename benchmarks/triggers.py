@@ -227,10 +227,11 @@ class Pool:
         count = rng.randint(1, 7)
         others = taught.distractors(count, seen, [*unlike, *near], rng)
         others += [task.card(rng) for task in rng.sample(self.tasks, 2) if task not in unlike]
+        twins = {name for task in unlike for name in task.beside}
         others += [
             card
             for card in rng.sample(list(self.real.values()), min(2, len(self.real)))
-            if card.name != "medsam" or "[" not in case.question
+            if card.name not in twins and (card.name != "medsam" or "[" not in case.question)
         ]
         chosen = {card.name: card for card in [fitting, *rng.sample(others, min(count, len(others)))]}
         offered = list(chosen.values())

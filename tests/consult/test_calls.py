@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from consilium.consult import calls_json, cards_prompt
-from consilium.consult.admit import admit, fillings
+from consilium.consult.admit import admit, fillings, named
 from consilium.consult.calls import Call, find
 from consilium.protocols import Card
 from consilium.types import Case, Code, Score, Study
@@ -217,6 +218,17 @@ def test_fillings_are_the_listed_values_and_what_the_question_names() -> None:
         {"box": [10, 20, 30.5, 40]},
     )
     assert fillings(SLICER, "Which vertebra is on slice 34?") == ({}, {"slice": 34})
+
+
+def test_what_the_question_names_is_told_from_what_may_be_filled_in() -> None:
+    assert named(ORGANS, "How large is the spleen?") == ({"organ": "spleen"},)
+    assert named(ORGANS, "How large is it?") == () == named(SLICER, "A man of 34: which vertebra is it?")
+    assert named(ORGANS, "Is there a cyst in the left kidney?") == ({"organ": "left kidney"},)
+    assert named(ORGANS, "Outline what is in [1, 2, 3, 4].") == ({"box": [1, 2, 3, 4]},)
+    assert named(SLICER, "Which vertebra is on slice 34?") == ({"slice": 34},)
+    liver = replace(ORGANS, arguments={"target": "one of liver, liver tumour"})
+    assert named(liver, "Measure the liver tumour.") == ({"target": "liver tumour"},)
+    assert named(liver, "The liver, and the spleen?") == ({"target": "liver"},)
 
 
 def test_the_tools_of_an_endpoint_name_the_arguments() -> None:

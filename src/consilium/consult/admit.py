@@ -65,6 +65,20 @@ def fillings(card: Card, question: str) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
+def named(card: Card, question: str) -> tuple[dict[str, Any], ...]:
+    """Those of the `fillings` that the question itself names: its boxes, a listed value in the question's words (of "liver" and
+    "liver tumour" the longer), a number behind the argument's name ("slice 34")."""
+    asked = normalise(question)
+    found = []
+    for filled in fillings(card, question)[1:]:
+        ((name, value),) = filled.items()
+        number = _is_number(card.arguments[name])
+        words = f"{normalise(name)} {value}" if number else normalise(str(value))
+        if isinstance(value, list) or re.search(rf"(?<!\w){re.escape(words)}(?!\w)", asked):
+            found.append((words, filled))
+    return tuple(filled for words, filled in found if not any(words != other and words in other for other, _ in found))
+
+
 def _arguments(call: Call, card: Card) -> tuple[dict[str, Any], str]:
     """(arguments, "") or ({}, what is wrong with them, and what there is)."""
     valid = "; ".join(f"{name}: {meaning}" for name, meaning in card.arguments.items())

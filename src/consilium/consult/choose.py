@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from consilium.consult import calls, cards_prompt
-from consilium.consult.admit import Request, admit, fillings
+from consilium.consult.admit import Request, admit, fillings, named
 from consilium.consult.table import Table
 from consilium.errors import CannotScoreError
 from consilium.protocols import Card
@@ -50,9 +50,15 @@ def choose(
 def candidates(
     offered: Sequence[Card], written: Sequence[Request], case: Case, done: Collection[Key]
 ) -> dict[str, Request]:
-    """Text -> request of every call that may be made: of each expert with each filling of its arguments, and those written."""
-    possible = [Request(card.name, card, filled) for card in offered for filled in fillings(card, case.question)]
-    possible += [request for request in written if not request.problem]
+    """Text -> request of every call that may be made: of each expert with each filling of its arguments, and those written. Where
+    the question names what an argument may be, the expert is called with it: a small model forgets to copy it."""
+    asked = {card.name: named(card, case.question) for card in offered}
+    possible = [
+        Request(card.name, card, filled)
+        for card in offered
+        for filled in asked[card.name] or fillings(card, case.question)
+    ]
+    possible += [r for r in written if not r.problem and (r.arguments or not asked.get(r.name))]
     return {cards_prompt.call(r.card, r.arguments): r for r in possible if r.card is not None and key(r) not in done}
 
 
