@@ -39,7 +39,8 @@ def prepared(image: Tensor, mask: Tensor, task: Task, how: Augment) -> tuple[Ten
     return (seen - MIDDLE) / SPREAD, labels
 
 
-def autocast(like: Tensor) -> torch.autocast:
+def autocast(like: Tensor, on_cpu: bool = False) -> torch.autocast:
+    """bfloat16 on a card, and on a CPU where it is asked for."""
     import torch
 
-    return torch.autocast(like.device.type, torch.bfloat16, enabled=like.device.type == "cuda")
+    return torch.autocast(like.device.type, torch.bfloat16, enabled=like.device.type == "cuda" or on_cpu)
