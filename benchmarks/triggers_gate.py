@@ -19,7 +19,7 @@ from consilium.train.conversations import cards as taught
 from consilium.types import Case, Study
 
 ASKED = Path(__file__).with_name("triggers_cards.toml")
-SEED = 20242
+SEED = 20243
 
 
 def share(right: Sequence[bool]) -> dict[str, float]:

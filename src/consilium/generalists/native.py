@@ -40,7 +40,7 @@ CARD = Card(
     },
     licence="CC BY-SA 4.0 (adapter: some of its pictures are share-alike), Apache-2.0 (language model), MIT (vision encoder, as "
     "its upstream model card states)",
-    evidence="results/native_diagnosis.json, results/native_vqa.json, results/native_guided.json",
+    evidence="results/native_diagnosis.json, results/native_guided.json, results/triggers.json, results/native_experts.json",
     not_for=(
         "a diagnosis by itself: it was measured beside specialists and known cases, see its evidence",
         "free text that nobody checks: a model of this size makes things up",
