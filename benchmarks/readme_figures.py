@@ -248,6 +248,13 @@ def _native_experts(report: Mapping[str, Any], command: str) -> Iterator[Row]:
         yield Row(f"experts on call less without, {part}: macro-F1 ({_p(gap['p'])})", gap, command)
 
 
+def _prs_speed(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    for run in report["runs"]:
+        what = f"{run['people']:,} people x {run['scores']} polygenic scores from .{run['format']}"
+        times = {"value": run["cpu_ratio"], "low": None, "high": None, "n": report["repeats"]}
+        yield Row(f"{what}, times as fast as plink2 (CPU)", times, command)
+
+
 READERS = {
     "specialists": _specialists,
     "abstention": _abstention,
@@ -263,6 +270,7 @@ READERS = {
     "triggers": _triggers,
     "native_experts": _native_experts,
     "native_speed": _native_speed,
+    "prs_speed": _prs_speed,
     "native_train_speed": _native_train_speed,
 }
 
