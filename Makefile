@@ -49,6 +49,7 @@ study-native: native
 	$(BIN)/python benchmarks/native_vqa.py --checkpoint native=$(NATIVE)/together/checkpoint --checkpoint question_only=$(NATIVE)/question_only/checkpoint
 	$(BIN)/python benchmarks/native_diagnosis.py --checkpoint native=$(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_guided.py --checkpoint native=$(NATIVE)/together/checkpoint --checkpoint plain=$(NATIVE)/unguided/checkpoint
+	$(BIN)/python benchmarks/native_experts.py --checkpoint native=$(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_train_speed.py --shards $(NATIVE)/shards
 	$(BIN)/python benchmarks/native_ablation.py --shards $(NATIVE)/shards --main-run $(NATIVE) --out-folder $(NATIVE)/ablation
@@ -57,6 +58,8 @@ study-native: native
 study-gsco: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	$(BIN)/python benchmarks/gsco.py
+	$(BIN)/python benchmarks/cost_ledger.py
+	$(BIN)/python benchmarks/evaluate_speed.py
 
 # Experts on call: segmenters, prompts by box and point, volumes, the choice of an expert.
 study-experts: $(READY)
@@ -67,6 +70,7 @@ study-experts: $(READY)
 study-polygenic: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev,study]"
 	$(BIN)/python benchmarks/prs_speed.py
+	$(BIN)/python benchmarks/prs_linear.py
 	$(BIN)/python benchmarks/polygenic.py
 
 study: $(READY)

@@ -4,7 +4,8 @@
 
 Random genotypes (0.1 % of the calls missing) as .bed and .pgen, a plink table of weights. Each side is a process of its own
 that reads files and writes files, one thread each, run in turn; of --repeats the run with the least CPU time counts. CPU and
-wall time, and the peak of resident memory, are those of the process. Needs plink2 (Debian's package).
+wall time, and the peak of resident memory, are those of the process (the peak at least that of
+this script as it started it). Needs plink2 (Debian's package).
 """
 
 from __future__ import annotations
