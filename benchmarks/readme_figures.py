@@ -252,7 +252,7 @@ def _prs_speed(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     for run in report["runs"]:
         what = f"{run['people']:,} people x {run['scores']} polygenic scores from .{run['format']}"
         times = {"value": run["cpu_ratio"], "low": None, "high": None, "n": report["repeats"]}
-        yield Row(f"{what}, times as fast as plink2 (CPU)", times, command)
+        yield Row(f"{what}, times as fast as plink2 (CPU, the best run a side)", times, command)
 
 
 READERS = {

@@ -136,9 +136,10 @@ def test_a_stage_may_start_from_the_shipped_adapter(
         torch.testing.assert_close(tensor, learnt[name], rtol=1e-2, atol=1e-3)
     (stage,) = read_recipe(config, ["stages.instruction.after=shipped"]).chain()
     assert stage.name == "instruction"
-    other = read_recipe(config, ["rank=3"])
-    with pytest.raises(UsageError, match="the shipped adapter does not fit recipe"):
-        stages.take_shipped(stages.make_student(other)[0], other)
+    for change, why in (("rank=3", "of another rank"), ("layer=1", "another layer"), ("blocks=1", "another blocks")):
+        other = read_recipe(config, [change])
+        with pytest.raises(UsageError, match=f"does not fit recipe .*{why}"):
+            stages.take_shipped(stages.make_student(other)[0], other)
 
 
 def test_adapted_blocks_of_the_encoder_are_learnt_and_merged(config: Path, places: stages.Places) -> None:

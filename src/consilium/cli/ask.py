@@ -83,7 +83,7 @@ def ask(
     chosen = next((p for p in prompt.PROFILES if p == profile), None)
     if chosen is None:
         raise UsageError(f"no prompt profile is called {profile!r}; there are: {', '.join(prompt.PROFILES)}.")
-    if generalist not in {"hf", "openai"} and (model or base_url or slices or windows):
+    if generalist not in {"hf", "openai"} and (model or base_url or slices is not None or windows):
         raise UsageError(
             f"--model, --base-url, --slices and --windows are for the generalists hf and openai, not for {generalist}."
         )

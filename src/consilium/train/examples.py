@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -106,9 +107,8 @@ def _shared_lines(texts: Sequence[str]) -> str:
     """The whole lines with which all of several texts begin and go on with a word: line ends part tokens there."""
     if len(texts) < 2:
         return ""
-    first, last = min(texts), max(texts)
-    alike = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    common = first[: first.rfind("\n", 0, alike) + 1]
+    common = commonprefix(list(texts))  # noqa: RUF071 - character by character is meant
+    common = common[: common.rfind("\n") + 1]
     return common if all(text[len(common) : len(common) + 1].strip() for text in texts) else ""
 
 

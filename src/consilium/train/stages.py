@@ -167,7 +167,17 @@ def take(student: Student, learnt: Path) -> None:
 def take_shipped(student: Student, recipe: Recipe) -> None:
     """Puts the adapter that comes with consilium into the student; UsageError where it is for another student."""
     adapter = read_adapter(Path(generalists.__file__).parent / "adapter" / "adapter.safetensors")
+    wanted = {
+        "base": _base_named(recipe),
+        "layer": recipe.layer,
+        "activation": recipe.activation,
+        "blocks": recipe.blocks,
+    }
+    has = {"activation": "gelu", **adapter.facts, "layer": adapter.layer, "blocks": len(adapter.vision)}
+    other = [name for name, value in wanted.items() if has.get(name) != value]
     try:
+        if other:
+            raise ValueError(f"it has another {', '.join(other)}")
         student.take_adapter(adapter.projector, adapter.lora)
     except (ValueError, RuntimeError) as error:
         raise UsageError(
@@ -181,14 +191,18 @@ def write_result(student: Student, recipe: Recipe, folder: Path, facts: Mapping[
 
     folder.mkdir(parents=True, exist_ok=True)
     save_file({n: t.contiguous() for n, t in student.learnt().items()}, folder / LEARNT)
-    base = json.dumps({"vision": recipe.vision, "language": recipe.language})
     adapter = Adapter(
         {n: t.detach() for n, t in student.projector.state_dict().items()},
         student.lora(),
         LORA_SCALE,
         recipe.layer,
         student.vision(),
-        {"base": base, "recipe": recipe.name, "stage": str(facts["stage"]), "activation": recipe.activation},
+        {
+            "base": _base_named(recipe),
+            "recipe": recipe.name,
+            "stage": str(facts["stage"]),
+            "activation": recipe.activation,
+        },
     )
     write_adapter(adapter, folder / "adapter.safetensors")
     (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -265,6 +279,10 @@ def val_loss(student: Student, examples: Sequence[Example], features: loop.Featu
             shown = shown_features(features(example), laid.kept)
             losses.append(float(student(lay_out([laid]).to(student.device), shown.to(student.device))))
     return sum(losses) / len(losses) if losses else None
+
+
+def _base_named(recipe: Recipe) -> str:
+    return json.dumps({"vision": recipe.vision, "language": recipe.language})
 
 
 def _base(recipe: Recipe) -> tuple[Any, Any]:
