@@ -58,6 +58,7 @@ study-native: native
 study-gsco: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	$(BIN)/python benchmarks/gsco.py
+	$(BIN)/python benchmarks/arbitration.py
 	$(BIN)/python benchmarks/cost_ledger.py
 	$(BIN)/python benchmarks/evaluate_speed.py
 

@@ -221,7 +221,14 @@ def _opinion(told: Row) -> Opinion:
     findings = tuple(Finding(Code.local(option), p) for option, p in told["probabilities"].items())
     local = told["local_accuracy"]
     scores = () if local is None else (Score(arbiter.LOCAL, local, local, local, 25),)
-    return Opinion(told["specialist"], told["version"], findings, reliability=scores, foreignness=told["foreignness"])
+    return Opinion(
+        told["specialist"],
+        told["version"],
+        findings,
+        reliability=scores,
+        foreignness=told["foreignness"],
+        weight=told["weight"],
+    )
 
 
 def _decided(answers: Answers, probabilities: Sequence[Sequence[float]]) -> Answers:

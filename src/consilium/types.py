@@ -28,8 +28,7 @@ class _ComparesArrays:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        equal_nan = a.dtype.kind == "f"
-        return a.dtype == b.dtype and a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=equal_nan))
+        return a.dtype == b.dtype and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
     return bool(a == b)
 
 
@@ -212,6 +211,7 @@ class Opinion:
     reliability  measured, from its card; "local accuracy" is that on the known pictures most like this one.
     foreignness  how far the case lies from what it was trained on, 1 where most of its own kind end; None: not measured.
     segmentations  what it outlined; what was measured of it stands in `findings` (quantity, unit, site).
+    weight       how much it counts beside others of its kind, by what was measured of them together; 1 as any.
     """
 
     specialist: str
@@ -224,6 +224,7 @@ class Opinion:
     licence: str = ""
     foreignness: float | None = None
     segmentations: tuple[Segmentation, ...] = ()
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -149,3 +149,16 @@ def test_the_shipped_arbiter_reads() -> None:
 def test_a_case_without_pictures_has_no_voters(panel: Panel) -> None:
     answer = consult(Case("c", "Is there a mass?", OPTIONS), seated(panel, Seer()), "arbitrated").answer
     assert answer.abstained and "no study" in answer.abstained
+
+
+def test_whoever_counts_more_among_the_specialists_moves_the_answer_more() -> None:
+    weights = Arbiter({"specialists": 1.0}, {"specialists": 1.0})
+
+    def of(*weighed: tuple[float, float]) -> float:
+        opinions = [opinion(p, f"s{i}", weight=w) for i, (p, w) in enumerate(weighed)]
+        pieces, _ = weighable(ASKED, Evidence(opinions, ()))
+        return float(weights.probabilities(pieces, asked=False)[1])
+
+    assert of((0.9, 1.0), (0.1, 1.0)) == pytest.approx(0.5)
+    assert of((0.9, 1.5), (0.1, 0.5)) == pytest.approx(0.75)
+    assert of((0.9, 0.2)) == pytest.approx(0.9)  # alone at the table a weight changes nothing

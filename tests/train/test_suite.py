@@ -19,7 +19,7 @@ from consilium.consult.council import case_of
 from consilium.datasets.folder import FolderDataset, read_folder
 from consilium.encoders import patch_statistics
 from consilium.errors import DataError, MemberError, UsageError
-from consilium.nn import convnet, fit_head, light_head, region
+from consilium.nn import convnet, fit_head, judging, light_head, region
 from consilium.nn.trees import Boost
 from consilium.protocols import Specialist
 from consilium.specialists import light
@@ -138,6 +138,19 @@ def test_most_members_learn(place: Path) -> None:
     good = [name for name, figure in found.items() if figure["mean"] > 0.7]
     assert len(good) >= 4, found
     assert all(figure["spread"] is not None for figure in found.values())
+
+
+def test_members_say_how_much_they_count_beside_the_others(place: Path) -> None:
+    report = json.loads((place / "home/suites/drawn/suite.json").read_text())
+    drawing, pool = _drawing(place), report["pool"]
+    assert tuple(pool) == NAMES and "How much each counts" in (place / "home/suites/drawn/suite.html").read_text()
+    for side in (judging.NEAR, judging.AFAR):
+        assert np.mean([weight[side] for weight in pool.values()]) == pytest.approx(1, abs=1e-3)
+    assert pool["drawn_convnet"][judging.AFAR] == min(weight[judging.AFAR] for weight in pool.values())
+    for name in NAMES:
+        said = asked(loaded(name), drawing)
+        tensors = {side: np.array([value]) for side, value in pool[name].items()}
+        assert said.weight == pytest.approx(judging.weight_of(tensors, said.foreignness or 0), abs=1e-6)
 
 
 def test_the_held_out_file_says_what_was_unseen(place: Path) -> None:

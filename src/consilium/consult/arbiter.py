@@ -106,7 +106,10 @@ def weighable(
     afar = float(np.mean([_far(opinion) for opinion in opinions])) if opinions else 0.0
     firsts = [max(options, key=lambda option: vote[option]) for vote in cast.values()]
     differ = 1 - max((firsts.count(option) for option in firsts), default=0) / max(len(firsts), 1)
-    pieces = [_of_specialist(opinion, cast[opinion.specialist], options, len(opinions)) for opinion in opinions]
+    together = sum(opinion.weight for opinion in opinions)
+    pieces = [
+        _of_specialist(opinion, cast[opinion.specialist], options, opinion.weight / together) for opinion in opinions
+    ]
     known = [
         (found, precedent.similarity)
         for precedent in evidence.precedents
@@ -129,7 +132,7 @@ def softmax(values: Array) -> Array:
     return raised / raised.sum()
 
 
-def _of_specialist(opinion: Opinion, vote: Mapping[str, float], options: Sequence[str], voters: int) -> Piece:
+def _of_specialist(opinion: Opinion, vote: Mapping[str, float], options: Sequence[str], share: float) -> Piece:
     said = _centred([vote[option] for option in options])
     values = np.zeros((len(options), len(FEATURES)))
     values[:, 0] = said
@@ -143,7 +146,7 @@ def _of_specialist(opinion: Opinion, vote: Mapping[str, float], options: Sequenc
         words += f", right on {100 * local.value:.0f} % of the known cases most like this one"
     if _far(opinion):
         words += ", on a picture unlike those it learnt"
-    return Piece(opinion.specialist, words, values / voters)
+    return Piece(opinion.specialist, words, values * share)
 
 
 def _of_precedents(known: Sequence[tuple[str, float]], options: Sequence[str], afar: float) -> Piece:

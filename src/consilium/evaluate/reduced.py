@@ -80,6 +80,7 @@ def _opinion(opinion: Opinion, ask: Ask) -> dict[str, Any]:
         "abstained": opinion.abstained,
         "caution": opinion.caution,
         "foreignness": number(opinion.foreignness),
+        "weight": number(opinion.weight),
         "probabilities": {option: number(p) for option, p in spoken(opinion, ask).items()},
         "local_accuracy": None if local is None else number(local.value),
     }

@@ -19,6 +19,9 @@ from consilium.protocols import Card, Encoder
 from consilium.registry import read_card
 from consilium.types import Array, Case, Code, Finding, Image, Opinion, Region, Score
 
+# Tensors (1,): how much the member counts among those trained with it, near its own pictures and afar.
+NEAR, AFAR = "pool.near", "pool.afar"
+
 Logits = Callable[[Sequence[Image], Array], Array]
 """(n pictures, their pooled features (n, d) by the shared encoder) -> (n, c) logits before calibration."""
 
@@ -70,7 +73,7 @@ class Judge:
             caution = f"{farthest:.2f} times as far as most of its training pictures: its probabilities are not calibrated here"
         findings = self._findings(probabilities, best, shown, farthest <= 1)
         local = region.scores(self.tensors, features.pooled[known].mean(axis=0)[None])
-        return self._opinion(findings, caution=caution, foreignness=farthest, local=local)
+        return self._opinion(findings, caution, farthest, local, weight_of(self.tensors, farthest))
 
     def _unlike(self, pooled: Array) -> str:
         """Why none of these views is judged."""
@@ -95,10 +98,11 @@ class Judge:
     def _opinion(
         self,
         findings: tuple[Finding, ...] = (),
-        abstained: str | None = None,
         caution: str = "",
         foreignness: float | None = None,
         local: tuple[Score, ...] = (),
+        weight: float = 1.0,
+        abstained: str | None = None,
     ) -> Opinion:
         return Opinion(
             specialist=self.card.name,
@@ -110,7 +114,17 @@ class Judge:
             reliability=(*self.card.scores, *local),
             licence=self.card.licence,
             foreignness=foreignness,
+            weight=weight,
         )
+
+
+def weight_of(tensors: Mapping[str, Array], foreignness: float) -> float:
+    """How much the member counts among those trained with it: from its weight near, at a foreignness of 1, to that afar, from
+    2 on; 1 where it was trained by itself."""
+    if NEAR not in tensors:
+        return 1.0
+    near, afar = float(tensors[NEAR][0]), float(tensors[AFAR][0])
+    return near + (afar - near) * min(max(foreignness - 1, 0.0), 1.0)
 
 
 def relevance(head: LightHead, pooled: Array, patches: Array, concept: int, image: Image) -> Region:

@@ -3,6 +3,7 @@ them, the most similar train pictures, and what the generalist, which never lear
 
 Each picture is taken twice: with opinions of ordinary folds, and with those of folds that are clusters of feature space (what
 `suite_ground` calls shifted), since a pool that is fitted on familiar pictures alone trusts its members too much on others.
+A cluster stands for pictures of another source, and its pictures count as far afield as such, though they lie nearer.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from consilium.consult.prompt import Evidence
 from consilium.consult.table import PRECEDENTS
 from consilium.datasets.folder import FolderDataset, Record
 from consilium.errors import DataError
+from consilium.nn import light_head
+from consilium.nn.judging import weight_of
 from consilium.nn.region import METRIC
 from consilium.protocols import Card, Encoder
 from consilium.registry import read_card
@@ -27,6 +30,9 @@ from consilium.train.features import Encoded, encode
 from consilium.train.specialist import NEAR
 from consilium.train.suite_store import HeldOutFile, read_held_out
 from consilium.types import Array, Case, Opinion, Precedent, Score
+
+# The foreignness from which on a picture counts as wholly afar.
+AFAR = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,9 @@ def gather(
 
     Raises DataError where the members know none of the val pictures.
     """
-    held = [(read_card(folder / "card.json"), read_held_out(folder)) for folder in members]
+    held = [_member(folder) for folder in members]
     encoded = encode(data.records, encoder)
-    known = set.intersection(*(set(file.digests) for _, file in held)) if held else set()
+    known = set.intersection(*(set(member.file.digests) for member in held)) if held else set()
     rows = [i for i, r in enumerate(data.records) if r.split == "val" and encoded.digests[i] in known]
     if not rows:
         raise DataError(f"the suite holds no judgement of a val picture of {data.folder}. Train it on this folder.")
@@ -64,7 +70,7 @@ def gather(
         case = Case(f"row {row}", asked.question, asked.options)
         truth = asked.options.index(asked.words[data.records[row].labels[0]])
         for shifted in (False, True):
-            said = tuple(o for card, file in held if (o := _opinion(card, file, encoded.digests[row], shifted)))
+            said = tuple(o for member in held if (o := _opinion(member, encoded.digests[row], shifted)))
             found = () if shifted else _precedents(data.records, encoded, row, asked.words)
             pieces, afar = weighable(case, Evidence(said, found), rated.get(row))
             if said:
@@ -72,17 +78,31 @@ def gather(
     return cases
 
 
-def _opinion(card: Card, file: HeldOutFile, digest: str, shifted: bool) -> Opinion | None:
+@dataclass(frozen=True, eq=False)
+class _Member:
+    card: Card
+    file: HeldOutFile
+    tensors: Mapping[str, Array]
+
+
+def _member(folder: Path) -> _Member:
+    tensors = light_head.read(folder / "model.safetensors", ())
+    return _Member(read_card(folder / "card.json"), read_held_out(folder), tensors)
+
+
+def _opinion(member: _Member, digest: str, shifted: bool) -> Opinion | None:
     """What the member said of the picture from a fold without it; None where it has no such judgement."""
-    place = file.digests.index(digest)
-    tensors = file.shifted if shifted else vars(file)
+    place = member.file.digests.index(digest)
+    tensors = member.file.shifted if shifted else vars(member.file)
     p, far, local = (tensors[name][place] for name in ("probabilities", "foreignness", "local_accuracy"))
     if np.isnan(p).any():
         return None
+    far = max(float(far), AFAR) if shifted else float(far)
     caution = "unlike its training pictures" if far > 1 else ""
-    opinion = stated(card, p, exclusive=True, caution=caution)
+    opinion = stated(member.card, p, exclusive=True, caution=caution)
     near = () if np.isnan(local) else (Score(METRIC, float(local), float(local), float(local), 0),)
-    return replace(opinion, foreignness=float(far), reliability=(*card.scores, *near))
+    weight = weight_of(member.tensors, far)
+    return replace(opinion, foreignness=far, reliability=(*member.card.scores, *near), weight=weight)
 
 
 def _precedents(

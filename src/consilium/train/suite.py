@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from consilium import registry
 from consilium.datasets.folder import FolderDataset
 from consilium.errors import UsageError
 from consilium.metrics import classification as metric
-from consilium.nn import light_head, region
+from consilium.nn import judging, light_head, region
 from consilium.protocols import Encoder
-from consilium.train import suite_report, suite_store, trained_folder
+from consilium.train import suite_pool, suite_report, suite_store, trained_folder
 from consilium.train.precedents import entries
 from consilium.train.specialist import Ready, Recipe, card_of, evaluate, prepare
 from consilium.train.suite_ground import Ground, Tell
@@ -91,8 +91,10 @@ def _train(data: FolderDataset, recipe: Recipe, encoder: Encoder, home: Path, op
     }
     costs = {name: found[0]["cost"]["flops"] for name, found in measured.items()}
     gone = left_out(said, ground.targets, ground.exclusive, costs)
+    kept = [name for name in measured if name not in gone]
+    pool = _pool({name: room / "members" / f"{recipe.name}_{name}" for name in kept}, ground)
     for name in measured:
-        _install(room / "members", home / "specialists", f"{recipe.name}_{name}", recipe.name, name not in gone)
+        _install(room / "members", home / "specialists", f"{recipe.name}_{name}", recipe.name, pool.get(name))
     index = _precedents(ground, home / "indices" / recipe.name) if options.index else {}
     members = tuple(
         Measured(
@@ -113,6 +115,7 @@ def _train(data: FolderDataset, recipe: Recipe, encoder: Encoder, home: Path, op
         counts=ready.counts,
         members=members,
         diversity=diversity(said, ground.targets, ground.exclusive),
+        pool={f"{recipe.name}_{name}": weight for name, weight in pool.items()},
         vote={
             who: _figures(vote(of), ground.targets, ground.exclusive) for who, of in (("all", said), ("kept", voters))
         },
@@ -208,16 +211,33 @@ COST = (
 )
 
 
-def _install(work: Path, room: Path, member: str, suite: str, kept: bool) -> None:
-    """Puts a copy of a member that is kept into the specialists' room; takes one of this suite that is not kept any more out."""
+def _pool(members: Mapping[str, Path], ground: Ground) -> dict[str, dict[str, float]]:
+    """Member -> how much it counts among them, near and afar."""
+    held = {name: suite_store.read_held_out(folder) for name, folder in members.items()}
+    near = suite_pool.weights({n: of.probabilities for n, of in held.items()}, ground.targets, ground.exclusive)
+    afar = suite_pool.weights(
+        {n: of.shifted["probabilities"] for n, of in held.items()}, ground.targets, ground.exclusive
+    )
+    return {name: {judging.NEAR: near[name], judging.AFAR: afar[name]} for name in members}
+
+
+def _install(work: Path, room: Path, member: str, suite: str, weight: Mapping[str, float] | None) -> None:
+    """Puts a member that is kept, with its weights in the pool, into the specialists' room; without any, one of this suite that
+    was there is taken out."""
     target = room / member
     card = target / "card.json"
-    there = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
-    if kept:
-        if there != json.loads((work / member / "card.json").read_text(encoding="utf-8")):
-            trained_folder.copy(work / member, target)
-    elif there.get("suite") == suite:
-        shutil.rmtree(target)
+    if weight is None:
+        if card.is_file() and json.loads(card.read_text(encoding="utf-8")).get("suite") == suite:
+            shutil.rmtree(target)
+        return
+    made = json.loads((work / member / "card.json").read_text(encoding="utf-8"))
+    tensors = light_head.read(work / member / "model.safetensors", ())
+    tensors |= {name: np.array([value], np.float32) for name, value in weight.items()}
+
+    def also(fresh: Path) -> None:
+        shutil.copy(work / member / suite_store.FILE, fresh)
+
+    trained_folder.write(made, tensors, target, also)
 
 
 def _precedents(ground: Ground, folder: Path) -> dict[str, Any]:

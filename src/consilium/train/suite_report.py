@@ -42,7 +42,8 @@ class Measured:
 @dataclass(frozen=True, eq=False)
 class Suite:
     """All that a suite's training found. `counts`: of the data, as on a card; `vote`: held-out figures of the mean vote, of all
-    members and of those kept; `index`: the precedents written, {} where none were asked for."""
+    members and of those kept; `pool`: kept member -> its weights beside the others, near and afar (names as in `nn.judging`);
+    `index`: the precedents written, {} where none were asked for."""
 
     name: str
     data: str
@@ -51,6 +52,7 @@ class Suite:
     members: tuple[Measured, ...]
     diversity: Diversity
     vote: Mapping[str, Mapping[str, float]]
+    pool: Mapping[str, Mapping[str, float]]
     index: Mapping[str, Any]
     seconds: float
 
