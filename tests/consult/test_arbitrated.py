@@ -162,3 +162,18 @@ def test_whoever_counts_more_among_the_specialists_moves_the_answer_more() -> No
     assert of((0.9, 1.0), (0.1, 1.0)) == pytest.approx(0.5)
     assert of((0.9, 1.5), (0.1, 0.5)) == pytest.approx(0.75)
     assert of((0.9, 0.2)) == pytest.approx(0.9)  # alone at the table a weight changes nothing
+
+
+def test_known_cases_of_a_source_that_nobody_learnt_count_by_themselves() -> None:
+    weights = Arbiter({"precedents that no specialist learnt": 1.0}, {})
+    known = [Precedent("a", "mass", 1.0, source="ours"), Precedent("b", "clear", 1.0, source="theirs")]
+
+    def of(learnt: frozenset[str]) -> tuple[float, str]:
+        pieces, _ = weighable(ASKED, Evidence([opinion(0.5)], known, learnt=learnt))
+        return float(weights.probabilities(pieces, asked=False)[1]), pieces[-1].words
+
+    p, words = of(frozenset({"theirs"}))
+    assert p == pytest.approx(1.2 / 1.4) and "1 of them of a source that no specialist here learnt from" in words
+    for learnt in (frozenset({"theirs", "ours"}), frozenset[str]()):  # all learnt; and not known who learnt what
+        p, words = of(learnt)
+        assert p == pytest.approx(0.5) and "source" not in words

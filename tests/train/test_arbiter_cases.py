@@ -45,17 +45,22 @@ def cases(place: Path, rated: Mapping[int, Mapping[str, float]]) -> list[Weighed
     return gather(data, ASKED, members, rated, patch_statistics.load())
 
 
-def test_every_val_picture_is_taken_as_it_is_and_shifted(place: Path) -> None:
+def test_every_val_picture_is_taken_as_it_is_and_twice_from_afar(place: Path) -> None:
     data = read_folder(place / "sets/breast_ultrasound_busi")
     val = [row for row, record in enumerate(data.records) if record.split == "val"]
     found = cases(place, {row: {"lesion": 0.7, "normal": 0.3} for row in val[:4]})
-    assert len(found) == 2 * len(val)
+    assert len(found) == 3 * len(val)
+    fresh, with_fresh = FEATURES.index("precedents that no specialist learnt"), 0
     for number, row in enumerate(val):
-        ordinary, shifted = found[2 * number : 2 * number + 2]
+        taken = found[3 * number : 3 * number + 3]
         names = ["drawn_linear", "drawn_neighbours", PRECEDENTS, *([GENERALIST] if number < 4 else [])]
-        assert [piece.name for piece in ordinary.pieces] == names
-        assert [piece.name for piece in shifted.pieces] == [name for name in names if name != PRECEDENTS]
-        assert ASKED.options[ordinary.truth] == ASKED.words[data.records[row].labels[0]]
+        assert all([piece.name for piece in case.pieces] == names for case in taken)
+        assert all(ASKED.options[case.truth] == ASKED.words[data.records[row].labels[0]] for case in taken)
+        assert [case.afar for case in taken[1:]] == [1.0, 1.0] and taken[0].afar < 1
+        known = [case.pieces[2].values[:, fresh] for case in taken]
+        assert not known[0].any() and not known[1].any()
+        with_fresh += bool(known[2].any())
+    assert with_fresh > len(val) / 2  # of its own cluster, where that has train pictures among the nearest
 
 
 def test_the_opinions_are_those_of_the_fold_without_the_picture(place: Path) -> None:

@@ -10,7 +10,7 @@ each piece did to the answer can be told exactly.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ import numpy as np
 from consilium.consult.prompt import Evidence, option_of
 from consilium.consult.vote import votes
 from consilium.errors import MemberError
-from consilium.types import Array, Case, Opinion
+from consilium.types import Array, Case, Opinion, Precedent
 
 SHIPPED = Path(__file__).parent / "arbiter.json"
+NEW = "precedents that no specialist learnt"
 FEATURES = (
     "specialists",
     "specialists, by their reliability here",
@@ -33,6 +34,7 @@ FEATURES = (
     "generalist",
     "generalist, where specialists differ",
     "generalist, from afar",
+    NEW,
 )
 LOCAL = "local accuracy"
 PRECEDENTS, GENERALIST = "precedents", "generalist"
@@ -111,12 +113,12 @@ def weighable(
         _of_specialist(opinion, cast[opinion.specialist], options, opinion.weight / together) for opinion in opinions
     ]
     known = [
-        (found, precedent.similarity)
+        (found, precedent)
         for precedent in evidence.precedents
         if (found := option_of(precedent.label, options, evidence.broader)) in options
     ]
     if known:
-        pieces.append(_of_precedents(known, options, afar))
+        pieces.append(_of_precedents(known, options, afar, evidence.learnt))
     if rated is not None:
         pieces.append(_of_generalist(rated, options, differ, afar))
     return tuple(pieces), afar
@@ -149,14 +151,27 @@ def _of_specialist(opinion: Opinion, vote: Mapping[str, float], options: Sequenc
     return Piece(opinion.specialist, words, values * share)
 
 
-def _of_precedents(known: Sequence[tuple[str, float]], options: Sequence[str], afar: float) -> Piece:
-    share = np.array([sum(s for found, s in known if found == option) for option in options]) + _SMOOTH
+def _of_precedents(
+    known: Sequence[tuple[str, Precedent]], options: Sequence[str], afar: float, learnt: Collection[str]
+) -> Piece:
+    fresh = [(found, p) for found, p in known if learnt and p.source and p.source not in learnt]
+    share = _share(known, options)
     values = np.zeros((len(options), len(FEATURES)))
-    values[:, 4] = _centred(share / share.sum())
+    values[:, 4] = _centred(share)
     values[:, 5] = values[:, 4] * afar
+    values[:, 9] = _centred(_share(fresh, options))
     first = options[int(share.argmax())]
     count = sum(found == first for found, _ in known)
-    return Piece(PRECEDENTS, f"{count} of the {len(known)} most similar known cases: {first}", values)
+    words = f"{count} of the {len(known)} most similar known cases: {first}"
+    if fresh:
+        words += f" ({len(fresh)} of them of a source that no specialist here learnt from)"
+    return Piece(PRECEDENTS, words, values)
+
+
+def _share(known: Sequence[tuple[str, Precedent]], options: Sequence[str]) -> Array:
+    """(options,) of the similarity that speaks for each, smoothed; even where there is no known case."""
+    found = np.array([sum(p.similarity for told, p in known if told == option) for option in options]) + _SMOOTH
+    return found / found.sum()
 
 
 def _of_generalist(rated: Mapping[str, float], options: Sequence[str], differ: float, afar: float) -> Piece:

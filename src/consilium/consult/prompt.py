@@ -41,13 +41,14 @@ _SHOWN_REPORTS, _REPORT_WORDS = 2, 80
 @dataclass(frozen=True)
 class Evidence:
     """What a policy shows beside the case. `broader` names the concept that a label belongs to (bacterial pneumonia ->
-    pneumonia), as the cards of those who spoke group their own."""
+    pneumonia), as the cards of those who spoke group their own; `learnt`: the sets that they were trained on."""
 
     opinions: Sequence[Opinion] = ()
     precedents: Sequence[Precedent] = ()
     broader: Mapping[str, str] = field(default_factory=dict)
     slices: int = VIEWS
     windows: bool = False
+    learnt: frozenset[str] = frozenset()
 
 
 NOTHING = Evidence()

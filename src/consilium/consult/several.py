@@ -35,7 +35,7 @@ def about(option: str, case: Case, evidence: Evidence) -> tuple[Case, Evidence]:
     """The yes-or-no question of one option, and the evidence put in its terms."""
     told = tuple(_relabelled(precedent, option) for precedent in evidence.precedents)
     asked = replace(case, question=_question(option), options=YES_NO, multiple=False)
-    return asked, Evidence(evidence.opinions, told)
+    return asked, replace(evidence, precedents=told)
 
 
 def _question(option: str) -> str:

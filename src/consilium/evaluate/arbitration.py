@@ -21,8 +21,9 @@ from typing import Any
 from consilium.consult.council import consult
 from consilium.consult.panel import Panel
 from consilium.consult.route import refusal
+from consilium.errors import UsageError
 from consilium.evaluate.forced import Forced, drawn, reseat, stance
-from consilium.evaluate.plan import YES, Ask, Task
+from consilium.evaluate.plan import LABEL, YES, Ask, Task
 from consilium.evaluate.reduced import answered, number, spoken, vote_of
 from consilium.evaluate.run import Sitting, Study
 from consilium.protocols import Card
@@ -36,9 +37,13 @@ def wrong_count(k: int) -> str:
     return f"{k} wrong"
 
 
-def answer(panel: Panel, case: Case, sitting: Sitting) -> dict[str, Any]:
-    """The record of one case under every condition; "able" names the specialists who can be forced."""
-    ask, task = sitting.ask, sitting.task
+def answer(panel: Panel, case: Case, sitting: Sitting) -> list[dict[str, Any]]:
+    """The record of one case under every condition; "able" names the specialists who can be forced. UsageError where one question
+    is about all labels."""
+    task = sitting.task
+    if task.together:
+        raise UsageError(f"specialists are forced on one label at a time; write {LABEL} into {task.question!r}.")
+    (ask,) = sitting.asks
     false = wrong_option(ask, task.normal_option, case.id)
     able = _able(panel, case, ask, task, false)
     held: dict[str, dict[str, Any]] = {}
@@ -62,7 +67,7 @@ def answer(panel: Panel, case: Case, sitting: Sitting) -> dict[str, Any]:
     put(ABSENT, reseat(panel, empty=True))
     if as_is.precedents:
         put(POISONED, reseat(panel, label=_label(ask, false)))
-    return {"wrong": false, "able": sorted(able), "conditions": held}
+    return [{"wrong": false, "able": sorted(able), "conditions": held}]
 
 
 STUDY = Study("arbitration", answer, generalist=True)

@@ -87,24 +87,24 @@ class Clerk:
 
     def _answer(self, todo: Todo, item: Item, studies: tuple[Study, ...], share: float) -> None:
         """All questions and policies of one picture together, so that what was computed of it is used again."""
-        evaluation, panel = self.evaluation, self.panel
-        patients = evaluation.task.data.patient_column
-        patient = patient_key(evaluation.task.data.name, item.record.patient) if patients else ""
+        evaluation, panel, task = self.evaluation, self.panel, self.evaluation.task
+        patients = task.data.patient_column
+        patient = patient_key(task.data.name, item.record.patient) if patients else ""
         common = self._common(item) | {"case": case_id(studies)}
-        for ask in item.asks:
-            case = identify(case_of(studies, ask.question, ask.options), panel.router)
+        for asks in task.rounds(item):
+            case = case_of(studies, asks[0].question, task.offered, multiple=task.together)
+            case = identify(case, panel.router)
             for policy in evaluation.policies:
-                if ask.asked not in todo.asked[policy]:
+                left = tuple(ask for ask in asks if ask.asked in todo.asked[policy])
+                if not left:
                     continue
                 if isinstance(panel.retriever, Excluding):
                     panel.retriever.begin(patient)
                 with _named(item):
-                    sitting = Sitting(evaluation.task, evaluation.council, policy, ask)
-                    found = evaluation.study.answer(panel, case, sitting)
-                for name in ("encoder", "total"):
-                    if "seconds" in found:
-                        found["seconds"][name] = round(found["seconds"].get(name, 0.0) + share, 4)
-                self._parts[policy].add({**common, "asked": ask.asked, "truth": ask.truth, **found})
+                    found = evaluation.study.answer(panel, case, Sitting(task, evaluation.council, policy, left))
+                for ask, own in zip(left, found, strict=True):
+                    _share_out(own, share, len(left))
+                    self._parts[policy].add({**common, "asked": ask.asked, "truth": ask.truth, **own})
 
     def _skip(self, todo: Todo, item: Item, error: ReadError) -> None:
         path = item.record.path
@@ -121,6 +121,16 @@ class Clerk:
         data = self.evaluation.task.data
         group = group_id(data.name, item.record.patient)
         return {"row": item.row, "case": "", "group": group, "dataset": data.name, "split": item.record.split}
+
+
+def _share_out(record: dict[str, Any], encoding: float, questions: int) -> None:
+    """Adds the seconds of encoding the picture; of a consultation that answered several questions each bears its part."""
+    spent = record.get("seconds")
+    if spent is None:
+        return
+    for name in ("encoder", "total"):
+        spent[name] = spent.get(name, 0.0) + encoding
+    record["seconds"] = {name: round(value / questions, 4) for name, value in spent.items()}
 
 
 @contextmanager

@@ -12,11 +12,11 @@ from consilium.evaluate.run import Sitting, Study
 from consilium.types import Case
 
 
-def answer(panel: Panel, case: Case, sitting: Sitting) -> dict[str, Any]:
-    """The record of one consultation."""
+def answer(panel: Panel, case: Case, sitting: Sitting) -> list[dict[str, Any]]:
+    """The records of one consultation."""
     held = consult(case, panel, sitting.policy, sitting.council.profile)
     left_out = panel.retriever.left_out if isinstance(panel.retriever, Excluding) else 0
-    return reduced(held, sitting.ask, left_out, sitting.task.words)
+    return [reduced(held, ask, left_out, sitting.task.words) for ask in sitting.asks]
 
 
 STUDY = Study("evaluation", answer)

@@ -15,14 +15,15 @@ from consilium.errors import DataError, UsageError
 from consilium.types import Array
 
 QUESTION = "What does the picture show?"
-YES_NO_QUESTION = "Does the picture show {label}?"
+LABEL = "{label}"
+YES_NO_QUESTION = f"Does the picture show {LABEL}?"
 YES, NO = "yes", "no"
 
 
 @dataclass(frozen=True)
 class Ask:
     """One question on one picture. `asked`: the label that a yes-or-no question is about, "" where the classes are the
-    options; `words`: that label as the question puts it."""
+    options; `words`: that label as the question, or its list of options, puts it."""
 
     asked: str
     words: str
@@ -43,7 +44,8 @@ class Item:
 @dataclass(frozen=True)
 class Task:
     """words   label -> the option that stands for it (several labels may share one); where labels do not exclude each other,
-            label -> what the question calls it, and each label is a question of its own, answered yes or no.
+            label -> what the question calls it, and of each label the answer is yes or no: to a question of its own, or, where
+            the question does not hold {label}, to one question of which any number of the labels may hold.
     cases      so many pictures, spread evenly over the split; None for all.
     normal     the label that means no disease, for figures of what is still found.
     """
@@ -60,6 +62,20 @@ class Task:
     @property
     def options(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.words.values())) if self.data.exclusive else (YES, NO)
+
+    @property
+    def together(self) -> bool:
+        """Whether one question is about all labels of a picture, any number of which may hold."""
+        return not self.data.exclusive and LABEL not in self.question
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The options that the council is given."""
+        return tuple(self.words.values()) if self.together else self.options
+
+    def rounds(self, item: Item) -> tuple[tuple[Ask, ...], ...]:
+        """The questions of a picture, those side by side that one consultation answers."""
+        return (item.asks,) if self.together else tuple((ask,) for ask in item.asks)
 
     @property
     def normal_option(self) -> str | None:
@@ -176,13 +192,14 @@ def _check_question(data: FolderDataset, question: str, wishes: Wishes) -> None:
         return
     if wishes.normal:
         raise UsageError(
-            f"--normal is for sets with one label a picture; on {data.name} each label is asked yes or no."
+            f"--normal is for sets with one label a picture; on {data.name} each label is answered yes or no."
         )
     try:
-        fits = question.format(label="\0").count("\0") == 1
+        fits = question.format(label="\0").count("\0") <= 1
     except (KeyError, IndexError, ValueError):
         fits = False
     if not fits:
         raise UsageError(
-            f"a picture of {data.name} may have several labels, so each is asked; write {{label}} into {question!r}."
+            f"a picture of {data.name} may have several labels; write {LABEL} once into {question!r} to ask about each, or leave "
+            "it out to ask about all at once."
         )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from consilium.consult.parse import normalise
+from consilium.consult.prompt import Evidence
+from consilium.consult.several import about
 from consilium.consult.vote import tally, votes
 from consilium.evaluate.plan import NO, YES, Ask
 from consilium.types import Answer, Consultation, Opinion, Precedent, Study
@@ -27,13 +30,18 @@ def group_id(dataset: str, patient: str) -> str:
 
 
 def reduced(held: Consultation, ask: Ask, left_out: int, words: Mapping[str, str]) -> dict[str, Any]:
-    """The part of a record that a consultation gives. `words`: label -> option, for the precedents' labels."""
+    """The part of a record that a consultation gives. `words`: label -> option, for the precedents' labels. Where several options
+    may hold, what it gives of the label `ask.asked`, which is offered as `ask.words`."""
+    answer, precedents = held.answer, held.precedents
+    if held.case.multiple:
+        answer = _of_label(answer, ask)
+        precedents = tuple(about(ask.words, held.case, Evidence((), precedents))[1].precedents)
     return {
-        **answered(held.answer),
+        **answered(answer),
         "calibrated": held.answer.calibrated,
         "caution": held.answer.caution,
         "opinions": [_opinion(opinion, ask) for opinion in held.opinions],
-        "precedents": [_precedent(precedent, ask, words) for precedent in held.precedents],
+        "precedents": [_precedent(precedent, ask, words) for precedent in precedents],
         "left_out": left_out,
         "seconds": {name: round(value, 4) for name, value in held.timings_s.items()},
         "versions": dict(held.versions),
@@ -48,6 +56,13 @@ def answered(answer: Answer) -> dict[str, Any]:
         "probabilities": {option: number(p) for option, p in answer.probabilities.items()},
         "abstained": answer.abstained,
     }
+
+
+def _of_label(answer: Answer, ask: Ask) -> Answer:
+    """Yes or no to one of several options that may hold; an abstention is one on each of them."""
+    p = answer.probabilities.get(ask.words)
+    choice = None if answer.abstained is not None else YES if ask.words in answer.choices else NO
+    return replace(answer, choice=choice, probabilities={} if p is None else {YES: p, NO: 1 - p})
 
 
 def spoken(opinion: Opinion, ask: Ask) -> dict[str, float]:

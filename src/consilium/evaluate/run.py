@@ -22,21 +22,22 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Sitting:
-    """One question under one policy."""
+    """One consultation under one policy, and the questions that it answers: one, or those of all labels of a picture."""
 
     task: Task
     council: Council
     policy: str
-    ask: Ask
+    asks: tuple[Ask, ...]
 
 
 @dataclass(frozen=True)
 class Study:
     """A kind of evaluation. `answer`: a function of a module (so that a process can be told of it) that takes the panel, the
-    case and the sitting and returns the part of a record that is new. `generalist`: whether it asks one under any policy."""
+    case and the sitting and returns, for each of its questions, the part of a record that is new. `generalist`: whether it asks
+    one under any policy."""
 
     name: str
-    answer: Callable[..., dict[str, Any]]
+    answer: Callable[..., list[dict[str, Any]]]
     generalist: bool = False
 
 

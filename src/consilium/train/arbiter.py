@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from consilium.consult.arbiter import FEATURES, GENERALIST, Arbiter, Piece, softmax, sum_of
+from consilium.consult.arbiter import FEATURES, GENERALIST, NEW, Arbiter, Piece, softmax, sum_of
 from consilium.errors import DataError
 from consilium.types import Array
 
@@ -21,6 +21,11 @@ from consilium.types import Array
 PRIOR = {FEATURES[0]: 1.0}
 DECAYS = (0.003, 0.01, 0.03, 0.1, 0.3)
 SURES = (0.9, 0.95, 0.98, 1.0)
+# Places in FEATURES of a piece's log-probabilities, and of the same times how far afield the case lies.
+NEAR_AND_FAR = tuple(
+    (FEATURES.index(name), FEATURES.index(f"{name}, from afar")) for name in ("specialists", "precedents", "generalist")
+)
+NEVER_BELOW_0 = {i for pair in NEAR_AND_FAR for i in pair} | {FEATURES.index(NEW)}
 OF_GENERALIST = tuple(name for name in FEATURES if name.startswith("generalist"))
 
 
@@ -88,10 +93,15 @@ def _left_out(cases: Sequence[Weighed], parts: Sequence[Array], decay: float) ->
 
 
 def _weights(cases: Sequence[Weighed], asked: bool, decay: float) -> dict[str, float]:
-    """Penalised maximum likelihood; weights of the generalist stay 0 where it is not asked."""
+    """Penalised maximum likelihood; weights of the generalist stay 0 where it is not asked. What a specialist, known cases or the
+    generalist say never counts against itself, near or afar: fitted are the weight near and that wholly afar, neither below 0."""
     free = [i for i, name in enumerate(FEATURES) if asked or name not in OF_GENERALIST]
     prior = _vector(PRIOR)
     features = [case.features(asked) for case in cases]
+    for near, far in NEAR_AND_FAR:
+        prior[far] += prior[near]
+        for seen in features:
+            seen[:, near] -= seen[:, far]
     share = _shares(cases)
 
     def objective(chosen: Array) -> tuple[float, Array]:
@@ -104,8 +114,12 @@ def _weights(cases: Sequence[Weighed], asked: bool, decay: float) -> dict[str, f
             slope = slope + part * (p @ seen - seen[case.truth])
         return value, slope[free]
 
-    found = minimize(objective, prior[free], jac=True, method="L-BFGS-B")
-    return {FEATURES[i]: round(float(w), 4) for i, w in zip(free, found.x, strict=True)}
+    least = [(0, None) if i in NEVER_BELOW_0 else (None, None) for i in free]
+    weights = prior.copy()
+    weights[free] = minimize(objective, prior[free], jac=True, method="L-BFGS-B", bounds=least).x
+    for near, far in NEAR_AND_FAR:
+        weights[far] -= weights[near]
+    return {FEATURES[i]: round(float(weights[i]), 4) for i in free}
 
 
 def _shares(cases: Sequence[Weighed]) -> Array:

@@ -1,9 +1,10 @@
 """The held-out cases that an arbiter is fitted on: val pictures of a set, what its specialists said of them without having seen
 them, the most similar train pictures, and what the generalist, which never learnt val, made of them alone.
 
-Each picture is taken twice: with opinions of ordinary folds, and with those of folds that are clusters of feature space (what
-`suite_ground` calls shifted), since a pool that is fitted on familiar pictures alone trusts its members too much on others.
-A cluster stands for pictures of another source, and its pictures count as far afield as such, though they lie nearer.
+Each picture is taken three times: with opinions of ordinary folds, and twice with those of folds that are clusters of feature
+space (what `suite_ground` calls shifted), since a pool that is fitted on familiar pictures alone trusts its members too much on
+others. A cluster stands for pictures of another source, and its pictures count as far afield as such, though they lie nearer:
+once no known case is of that source, once FEW of them are, which nobody learnt.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from consilium.types import Array, Case, Opinion, Precedent, Score
 
 # The foreignness from which on a picture counts as wholly afar.
 AFAR = 2.0
+# Known cases of a new source where there are some, as when somebody adds a few of their own to the index.
+FEW = 64
+_LEARNT, _NEW = "learnt", "new"
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,15 @@ def gather(
     rows = [i for i, r in enumerate(data.records) if r.split == "val" and encoded.digests[i] in known]
     if not rows:
         raise DataError(f"the suite holds no judgement of a val picture of {data.folder}. Train it on this folder.")
-    cases = []
+    cases, shelf = [], _Shelf(data.records, encoded, held[0].file, asked.words)
     for row in rows:
         case = Case(f"row {row}", asked.question, asked.options)
         truth = asked.options.index(asked.words[data.records[row].labels[0]])
-        for shifted in (False, True):
+        for shifted, found in ((False, shelf.ordinary(row)), *((True, found) for found in shelf.shifted(row))):
             said = tuple(o for member in held if (o := _opinion(member, encoded.digests[row], shifted)))
-            found = () if shifted else _precedents(data.records, encoded, row, asked.words)
-            pieces, afar = weighable(case, Evidence(said, found), rated.get(row))
             if said:
+                evidence = Evidence(said, found, learnt=frozenset((_LEARNT,)))
+                pieces, afar = weighable(case, evidence, rated.get(row))
                 cases.append(Weighed(data.name, pieces, truth, afar))
     return cases
 
@@ -105,18 +109,38 @@ def _opinion(member: _Member, digest: str, shifted: bool) -> Opinion | None:
     return replace(opinion, foreignness=far, reliability=(*member.card.scores, *near), weight=weight)
 
 
-def _precedents(
-    records: Sequence[Record], encoded: Encoded, row: int, words: Mapping[str, str]
-) -> tuple[Precedent, ...]:
-    """The most similar train pictures of other patients, near-duplicates left out, by their options."""
-    unit = _unit(encoded.features)
-    alike = unit @ unit[row]
-    other = [
-        i
-        for i in np.argsort(-alike, kind="stable")
-        if records[i].split == "train" and alike[i] <= NEAR and records[i].patient != records[row].patient
-    ]
-    return tuple(Precedent(f"row {i}", words[records[i].labels[0]], float(alike[i])) for i in other[:PRECEDENTS])
+class _Shelf:
+    """The train pictures as known cases, by their options; never of the same patient, nor a near-duplicate."""
+
+    def __init__(
+        self, records: Sequence[Record], encoded: Encoded, file: HeldOutFile, words: Mapping[str, str]
+    ) -> None:
+        cluster = dict(zip(file.digests, (int(fold) for fold in file.shifted["folds"]), strict=True))
+        self._records, self._words, self._unit = records, words, _unit(encoded.features)
+        self._cluster = np.array([cluster.get(digest, -1) for digest in encoded.digests])
+        self._train = np.array([record.split == "train" for record in records])
+
+    def ordinary(self, row: int) -> tuple[Precedent, ...]:
+        """The most similar ones."""
+        return self._nearest(row, self._train)
+
+    def shifted(self, row: int) -> tuple[tuple[Precedent, ...], tuple[Precedent, ...]]:
+        """The most similar ones of other clusters alone; with FEW of its own cluster among them."""
+        own = self._train & (self._cluster == self._cluster[row])
+        places, few = np.flatnonzero(own), np.zeros(len(own), bool)
+        few[places[np.linspace(0, len(places) - 1, min(FEW, len(places))).astype(int)]] = True
+        return self._nearest(row, self._train & ~own), self._nearest(row, (self._train & ~own) | few, few)
+
+    def _nearest(self, row: int, among: Array, new: Array | None = None) -> tuple[Precedent, ...]:
+        alike, records, found = self._unit @ self._unit[row], self._records, []
+        for i in np.argsort(-alike, kind="stable"):
+            if among[i] and alike[i] <= NEAR and records[i].patient != records[row].patient:
+                source = _NEW if new is not None and new[i] else _LEARNT
+                label = self._words[records[i].labels[0]]
+                found.append(Precedent(f"row {i}", label, float(alike[i]), source=source))
+                if len(found) == PRECEDENTS:
+                    break
+        return tuple(found)
 
 
 def _unit(features: Array) -> Array:

@@ -25,10 +25,11 @@ def decide(table: Table) -> Answer:
     if not options:
         return table.weigh(opinions, precedents)
     if table.case.multiple:
-        return _several(table, Evidence(opinions, precedents))
+        return _several(table, Evidence(opinions, precedents, learnt=_learnt(table, opinions)))
     if not votes(opinions, options, table.case.question):
         return Answer("", abstained=_why_nobody(opinions, options))
-    arbiter, evidence = table.panel.arbiter, Evidence(opinions, precedents, table.broader())
+    arbiter = table.panel.arbiter
+    evidence = Evidence(opinions, precedents, table.broader(), learnt=_learnt(table, opinions))
     pieces, afar = weighable(table.case, evidence)
     doubt = bool(afar) or float(arbiter.probabilities(pieces, asked=False).max()) < arbiter.sure
     read = _own_reading(table) if doubt else None
@@ -74,6 +75,12 @@ def _several(table: Table, evidence: Evidence) -> Answer:
             found[option] = arbiter.probabilities(pieces, True)
     answer = table.holding({option: float(p[0]) for option, p in found.items()}, calibrated=not afar)
     return replace(answer, caution=table.conflict(answer, evidence.opinions))
+
+
+def _learnt(table: Table, opinions: Sequence[Opinion]) -> frozenset[str]:
+    """The sets that those who spoke were trained on."""
+    cards = table.panel.specialists
+    return frozenset(name for o in opinions if o.abstained is None for name in cards[o.specialist].trained_on)
 
 
 def _own_reading(table: Table) -> dict[str, float] | None:
