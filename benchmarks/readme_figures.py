@@ -69,11 +69,14 @@ def study(results: Path) -> str:
     if not path.is_file():
         return ""
     places = json.loads(path.read_text(encoding="utf-8"))["places"]
-    lines = [("set, or pair trained -> judged", "n", *STUDIED, "arbitrated less the best specialist (p, Holm)", "ECE")]
+    heads = (*STUDIED, "arbitrated, 64 known cases", "arbitrated less the best specialist (p, Holm)", "ECE")
+    lines = [("set, or pair trained -> judged", "n", *heads)]
     lines.append(("---",) * len(lines[0]))
     for name, place in places.items():
         figures = place["systems"]
         cells = [_number(figures[of]["macro-F1"]["value"]) for of in STUDIED]
+        few = place["known cases of the right set"].get("64")
+        cells.append(_number(few["macro-F1"]["value"]) if few else "-")
         test = next(t for t in place["tests"] if t["second"] == "best specialist")
         gain = test["difference"]
         told = (

@@ -114,6 +114,11 @@ def test_what_the_pieces_add_is_the_lead() -> None:
     assert "2 of the 3 most similar known cases: mass" in pieces[2].words
 
 
+def test_a_generalist_that_did_not_help_is_never_asked(panel: Panel) -> None:
+    seer = Seer()
+    assert consult(case("mass"), seated(panel, seer, sure=0.0), "arbitrated").answer.choice and not seer.asked
+
+
 def test_distance_disagreement_and_reliability_are_measured() -> None:
     near, far = opinion(0.9, foreignness=0.8), opinion(0.9, "far", foreignness=1.4, caution="1.40 times as far")
     pieces, afar = weighable(ASKED, Evidence([near, far, opinion(0.2, "third")]), {"clear": 0.3, "mass": 0.7})

@@ -44,6 +44,14 @@ def test_a_generalist_that_knows_nothing_gets_no_weight() -> None:
     assert abs(found.asked["generalist"]) < 0.1
 
 
+def test_a_generalist_that_misleads_is_not_asked_and_never_counts_against_itself() -> None:
+    found = fit(drawn(600, helps=-0.8))
+    assert found.asked["generalist"] == 0 and found.sure == 0 and found.made["asked_share"] == 0
+    assert found.made["left_out_loss"]["as served"] == found.made["left_out_loss"]["alone"]
+    total = found.asked["generalist"] + found.asked["generalist, from afar"]
+    assert total >= 0 and fit(drawn(600)).sure > 0
+
+
 def test_with_few_cases_the_mean_of_the_specialists_remains() -> None:
     weights = fit(drawn(24)).alone
     assert weights["specialists"] == pytest.approx(PRIOR["specialists"], abs=0.5)

@@ -55,7 +55,8 @@ class Piece:
 class Arbiter:
     """`alone`: weights by feature where the generalist was not asked; `asked`: where it was.
 
-    sure     probability at which the specialists and precedents decide without the generalist, unless one is far afield.
+    sure     probability at which the specialists and precedents decide without the generalist, unless one is far afield; 0
+             where it is never asked, since its reading did not help on sets left out of the fit.
     floor    probability below which an answer of one option is an abstention; 0 for never.
     made     how the weights came about: command, sets, n.
     """
@@ -122,6 +123,11 @@ def weighable(
     if rated is not None:
         pieces.append(_of_generalist(rated, options, differ, afar))
     return tuple(pieces), afar
+
+
+def doubtful(sure: float, most: float, afar: float) -> bool:
+    """Whether the generalist is asked, where the others give their best option the probability `most`."""
+    return sure > 0 and (bool(afar) or most < sure)
 
 
 def sum_of(pieces: Sequence[Piece]) -> Array:

@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import log_softmax
 
-from consilium.consult.arbiter import FEATURES, GENERALIST, NEW, Arbiter, Piece, softmax, sum_of
+from consilium.consult.arbiter import FEATURES, GENERALIST, NEW, Arbiter, Piece, doubtful, softmax, sum_of
 from consilium.errors import DataError
 from consilium.types import Array
 
 # Where nothing was learnt: the mean of the specialists' log-probabilities.
 PRIOR = {FEATURES[0]: 1.0}
 DECAYS = (0.003, 0.01, 0.03, 0.1, 0.3)
-SURES = (0.9, 0.95, 0.98, 1.0)
+# How sure the others must be for the generalist not to be asked; 0: it is never asked.
+SURES = (0.0, 0.9, 0.95, 0.98, 1.0)
 # Places in FEATURES of a piece's log-probabilities, and of the same times how far afield the case lies.
 NEAR_AND_FAR = tuple(
     (FEATURES.index(name), FEATURES.index(f"{name}, from afar")) for name in ("specialists", "precedents", "generalist")
@@ -97,21 +99,21 @@ def _weights(cases: Sequence[Weighed], asked: bool, decay: float) -> dict[str, f
     generalist say never counts against itself, near or afar: fitted are the weight near and that wholly afar, neither below 0."""
     free = [i for i, name in enumerate(FEATURES) if asked or name not in OF_GENERALIST]
     prior = _vector(PRIOR)
-    features = [case.features(asked) for case in cases]
+    alike = _alike(cases, asked)
     for near, far in NEAR_AND_FAR:
         prior[far] += prior[near]
-        for seen in features:
-            seen[:, near] -= seen[:, far]
-    share = _shares(cases)
+        for seen, _, _ in alike:
+            seen[:, :, near] -= seen[:, :, far]
 
     def objective(chosen: Array) -> tuple[float, Array]:
         weights = prior.copy()
         weights[free] = chosen
         value, slope = decay * float(((weights - prior) ** 2).sum()), 2 * decay * (weights - prior)
-        for case, seen, part in zip(cases, features, share, strict=True):
-            p = softmax(seen @ weights)
-            value -= part * float(np.log(max(p[case.truth], 1e-12)))
-            slope = slope + part * (p @ seen - seen[case.truth])
+        for seen, truth, share in alike:
+            logs = log_softmax(seen @ weights, axis=1)
+            each = np.arange(len(truth))
+            value -= float(share @ logs[each, truth])
+            slope = slope + share @ (np.einsum("no,nof->nf", np.exp(logs), seen) - seen[each, truth])
         return value, slope[free]
 
     least = [(0, None) if i in NEVER_BELOW_0 else (None, None) for i in free]
@@ -120,6 +122,16 @@ def _weights(cases: Sequence[Weighed], asked: bool, decay: float) -> dict[str, f
     for near, far in NEAR_AND_FAR:
         weights[far] -= weights[near]
     return {FEATURES[i]: round(float(weights[i]), 4) for i in free}
+
+
+def _alike(cases: Sequence[Weighed], asked: bool) -> list[tuple[Array, Array, Array]]:
+    """(features (n, options, features), truths (n,), shares (n,)) of the cases with as many options."""
+    features, share = [case.features(asked) for case in cases], _shares(cases)
+    found = []
+    for count in sorted({len(seen) for seen in features}):
+        rows = [i for i, seen in enumerate(features) if len(seen) == count]
+        found.append((np.stack([features[i] for i in rows]), np.array([cases[i].truth for i in rows]), share[rows]))
+    return found
 
 
 def _shares(cases: Sequence[Weighed]) -> Array:
@@ -133,7 +145,7 @@ def _switched(cases: Sequence[Weighed], alone: Sequence[Array], asked: Sequence[
 
 
 def _is_asked(case: Weighed, alone: Array, sure: float) -> bool:
-    return bool(case.afar) or float(softmax(alone).max()) < sure
+    return doubtful(sure, float(softmax(alone).max()), case.afar)
 
 
 def _loss(cases: Sequence[Weighed], logits: Sequence[Array]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from consilium.consult.arbiter import GENERALIST, PRECEDENTS, Piece, weighable
+from consilium.consult.arbiter import GENERALIST, PRECEDENTS, Piece, doubtful, weighable
 from consilium.consult.prompt import Evidence
 from consilium.consult.several import about, voted
 from consilium.consult.table import Table
@@ -31,8 +31,8 @@ def decide(table: Table) -> Answer:
     arbiter = table.panel.arbiter
     evidence = Evidence(opinions, precedents, table.broader(), learnt=_learnt(table, opinions))
     pieces, afar = weighable(table.case, evidence)
-    doubt = bool(afar) or float(arbiter.probabilities(pieces, asked=False).max()) < arbiter.sure
-    read = _own_reading(table) if doubt else None
+    most = float(arbiter.probabilities(pieces, asked=False).max())
+    read = _own_reading(table) if doubtful(arbiter.sure, most, afar) else None
     asked = read is not None
     if asked:
         pieces, _ = weighable(table.case, evidence, read)
@@ -67,8 +67,9 @@ def _several(table: Table, evidence: Evidence) -> Answer:
     asked_of = {option: about(option, case, evidence) for option in case.options}
     weighed = {option: weighable(*asked) for option, asked in asked_of.items()}
     found = {option: arbiter.probabilities(pieces, False) for option, (pieces, _) in weighed.items()}
-    afar = any(far for _, far in weighed.values())
-    read = _own_reading(table) if afar or any(float(p.max()) < arbiter.sure for p in found.values()) else None
+    afar = max(far for _, far in weighed.values())
+    least_sure = min(float(p.max()) for p in found.values())
+    read = _own_reading(table) if doubtful(arbiter.sure, least_sure, afar) else None
     if read is not None:
         for option, asked in asked_of.items():
             pieces, _ = weighable(*asked, {"yes": read[option], "no": 1 - read[option]})
