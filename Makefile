@@ -73,6 +73,7 @@ study-polygenic: $(READY)
 	$(BIN)/python benchmarks/prs_speed.py
 	$(BIN)/python benchmarks/prs_linear.py
 	$(BIN)/python benchmarks/polygenic.py
+	$(BIN)/python benchmarks/polygenic_native.py
 
 study: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from consilium.errors import DataError, UsageError
-from consilium.types import Array, Image, Study
+from consilium.types import Array, Case, Image, Study
 
 PATCH = 8
 CHANNELS = 3
+QUESTION = "The picture shows this person's polygenic scores. Does this person develop {outcome}?"
 _LEVELS = 256
 _AGE = re.compile(r"\b(?:aged?\b[\s:=]{0,3}(\d{1,3})|(\d{1,3})[\s-]*(?:years?[\s-]+old|y/?o)\b)", re.IGNORECASE)
 _FEMALE = re.compile(r"\b(?:female|woman|girl)\b", re.IGNORECASE)
@@ -135,6 +136,12 @@ def normal_scores(percentiles: Array) -> Array:
 def study(image: Image) -> Study:
     """The picture as a study (DICOM modality OT, "other"), so that a generalist may look at it in a consultation."""
     return Study("OT", None, (image,), "user", file_format="risk image")
+
+
+def reading(name: str, image: Image, demographics: str, outcome: str) -> Case:
+    """The case called `name` in which a generalist reads the picture for itself: under the policy `solo` the answer's probability
+    of "yes" is p+ / (p+ + p-), the share of its likelihood. demographics: the line of `demographic_text`."""
+    return Case(name, QUESTION.format(outcome=outcome), ("yes", "no"), (study(image),), demographics)
 
 
 def demographic_text(age_years: float, sex: str) -> str:

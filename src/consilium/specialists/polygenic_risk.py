@@ -89,13 +89,8 @@ class PolygenicRisk:
         age, sex, why = self._demographics(case, {})
         if case.genome is None or age is None or sex is None:
             raise UsageError(f"{why or 'the case holds no genome'}. There is nothing to read.")
-        return Case(
-            f"{case.id}-risk-image",
-            f"The picture shows this person's polygenic scores. Does this person develop {outcome}?",
-            ("yes", "no"),
-            (risk_image.study(self.picture(case.genome)),),
-            risk_image.demographic_text(age, sex),
-        )
+        told = risk_image.demographic_text(age, sex)
+        return risk_image.reading(f"{case.id}-risk-image", self.picture(case.genome), told, outcome)
 
     def _demographics(self, case: Case, args: Mapping[str, Any]) -> tuple[float | None, str | None, str]:
         """(age, sex, why one of them is not known or of no use)."""

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +21,8 @@ from consilium.consult import cards_prompt, prompt
 from consilium.errors import DataError
 from consilium.train import conversations, guided
 from consilium.train import mixture as mixtures
-from consilium.train.conversations.plan import Digests, Planned, plan
+from consilium.train.conversations.group import Group
+from consilium.train.conversations.plan import Digests, plan
 from consilium.train.mixture import STAGES, Mixture
 
 Progress = Callable[[int, int], None]
@@ -41,6 +42,16 @@ def build_stage(stage: str, config: Path, data: Path, out: Path, progress: Progr
     """Makes one stage alone, as `build` does."""
     mixture = mixtures.read(config)
     return _stage(stage, mixture, data, out / stage, Digests(data), progress)
+
+
+def write(folder: Path, stage: str, groups: Iterable[Group]) -> dict[str, Any]:
+    """Writes groups of one's own as shards of `stage`, for `read` and the stages of a recipe; returns their counts."""
+    place = Path(folder) / stage
+    place.mkdir(parents=True, exist_ok=True)
+    shards = [_write(place / "shard-00000.jsonl", groups)]
+    counts = _counts(place, shards)
+    _save(place / "manifest.json", {"stage": stage, "complete": True, "shards": shards, "counts": counts})
+    return counts
 
 
 def read(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
@@ -101,7 +112,8 @@ def _stage(
     manifest = {"stage": stage, "made_from": made_from, "complete": False, "mixture": mixture.text, "shards": shards}
     for number, part in enumerate(parts):
         name = f"shard-{number:05d}.jsonl"
-        shards.append(old[name] if name in old and _intact(place, old[name]) else _write(place / name, part))
+        kept = name in old and _intact(place, old[name])
+        shards.append(old[name] if kept else _write(place / name, (entry.make() for entry in part)))
         _save(place / "manifest.json", manifest)
         if progress:
             progress(min(len(planned), (number + 1) * mixture.shard), len(planned))
@@ -128,11 +140,11 @@ def _modules(stage: str) -> tuple[ModuleType, ...]:
     return (prompt, guided, cards_prompt) if stage == "guided" else (prompt,)
 
 
-def _write(path: Path, part: list[Planned]) -> dict[str, Any]:
-    lines = [json.dumps(entry.make().to_json(), ensure_ascii=False) + "\n" for entry in part]
+def _write(path: Path, groups: Iterable[Group]) -> dict[str, Any]:
+    lines = [json.dumps(group.to_json(), ensure_ascii=False) + "\n" for group in groups]
     content = "".join(lines).encode("utf-8")
     _replace(path, content)
-    return {"name": path.name, "groups": len(part), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"name": path.name, "groups": len(lines), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _save(path: Path, manifest: Mapping[str, Any]) -> None:
