@@ -4,7 +4,8 @@ them, the most similar train pictures, and what the generalist, which never lear
 Each picture is taken three times: with opinions of ordinary folds, and twice with those of folds that are clusters of feature
 space (what `suite_ground` calls shifted), since a pool that is fitted on familiar pictures alone trusts its members too much on
 others. A cluster stands for pictures of another source, and its pictures count as far afield as such, though they lie nearer:
-once no known case is of that source, once FEW of them are, which nobody learnt.
+once no known case is of that source, once FEW of them are, which nobody learnt. The generalist is left out of both: it may have
+learnt the cluster, and what it would say of pictures from elsewhere is not known.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def gather(
             said = tuple(o for member in held if (o := _opinion(member, encoded.digests[row], shifted)))
             if said:
                 evidence = Evidence(said, found, learnt=frozenset((_LEARNT,)))
-                pieces, afar = weighable(case, evidence, rated.get(row))
+                pieces, afar = weighable(case, evidence, None if shifted else rated.get(row))
                 cases.append(Weighed(data.name, pieces, truth, afar))
     return cases
 
