@@ -6,8 +6,9 @@ For each set: a suite of specialists and an index of its train part; weights of 
 sets; every policy on the test split. For each pair, the left set's council on the right set. `moed`, `rad` and `gsco`, whose
 prompts differ from picture to picture and policy to policy, are asked about fewer cases. Further seeds train the specialists
 anew and concern the policies that hang on them alone. Everything is kept under CONSILIUM_HOME and goes on after a kill.
-"Best specialist" is the one that was best on the held-out judgements of val. Writes results/gsco.json; with --only beside the
-records.
+"Best specialist" is the one that was best on the held-out judgements of val. Where several labels may hold, one question asks for
+all of them, each is scored as yes or no, and `arbitrated` has weights of its own (benchmarks/gsco_cases.py). Writes
+results/gsco.json; with --only beside the records.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -26,7 +28,6 @@ import numpy as np
 
 from consilium.consult import arbiter
 from consilium.consult.arbiter import Arbiter
-from consilium.consult.prompt import Evidence
 from consilium.evaluate import plain
 from consilium.evaluate import score as scoring
 from consilium.evaluate.answers import Answers, System, systems
@@ -38,10 +39,9 @@ from consilium.metrics import classification
 from consilium.metrics.paired import holm
 from consilium.settings import settings
 from consilium.train.arbiter import Weighed, fit
-from consilium.train.arbiter_cases import Asked, gather
 from consilium.train.suite_store import read_held_out
-from consilium.types import Case, Code, Finding, Opinion, Precedent, Score
-from gsco_places import Place, Studied, away, encoder, home, room, with_cases
+from gsco_cases import held_out, recalled
+from gsco_places import Place, Studied, away, home, room, with_cases
 
 OURS, BEST, WITHOUT = "arbitrated", "best specialist", "arbitrated without the generalist"
 DEAR = ("moed", "rad", "gsco")
@@ -58,6 +58,9 @@ def main() -> None:
     parser.add_argument("--dear", type=int, default=60, help="at most so many under moed, rad and gsco")
     parser.add_argument("--seeds", type=int, default=3, help="of the suites")
     parser.add_argument("--jobs", type=int, default=1, help="processes that ask")
+    parser.add_argument(
+        "--fitted", action="store_true", help="weights as an earlier run left them, for parts run side by side"
+    )
     parser.add_argument("--suites", action="store_true", help="train the suites and stop")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -70,14 +73,16 @@ def main() -> None:
         return
     by_name = {place.name: place for place in homes}
     places = [*homes, *(away(p, by_name[p["left"]], options) for p in pairs)]
-    weights = [_fit(homes, seed, options) for seed in range(options.seeds)]
+    one_label, several = [[p for p in homes if p.several is kind] for kind in (False, True)]
+    fitted = [[_fit(of, seed, options) for seed in range(options.seeds)] if of else [] for of in (one_label, several)]
     found = {place.name: _measure(place, options) for place in places}
     _corrected(found)
     report = {
-        "command": f"python benchmarks/gsco.py --held-out {options.held_out} --cases {options.cases} --dear {options.dear} "
-        f"--seeds {options.seeds}",
+        "command": f"python benchmarks/gsco.py {_only(options)}--held-out {options.held_out} --cases {options.cases} "
+        f"--dear {options.dear} --seeds {options.seeds}",
         "seconds of this run": round(time.perf_counter() - begun),
-        "left_out_loss": [of.made["left_out_loss"] for of in weights],
+        "left_out_loss": [of.made["left_out_loss"] for of in fitted[0]],
+        **({"left_out_loss, several labels": [of.made["left_out_loss"] for of in fitted[1]]} if several else {}),
         "places": found,
     }
     out = options.out or (room() if options.only else Path("results")) / "gsco.json"
@@ -85,8 +90,12 @@ def main() -> None:
     print(f"written to {out}")
 
 
-def _weights(seed: int) -> Path:
-    return room() / f"arbiter-{seed}.json"
+def _only(options: argparse.Namespace) -> str:
+    return f"--only {shlex.join(options.only)} " if options.only else ""
+
+
+def _weights(several: bool, seed: int) -> Path:
+    return room() / f"arbiter-{'several-' if several else ''}{seed}.json"
 
 
 def _records(
@@ -109,19 +118,18 @@ def _records(
 
 
 def _fit(homes: Sequence[Place], seed: int, options: argparse.Namespace) -> Arbiter:
-    """The weights of `arbitrated`, on what the seed's suites said held out of val pictures."""
+    """The weights of `arbitrated`, on what the seed's suites said held out of val pictures. `homes`: with one label a picture, or
+    all with several."""
+    if options.fitted:
+        return arbiter.load(_weights(homes[0].several, seed))
     cases: list[Weighed] = []
     for place in homes:
         council = Studied(place.members[0], index=None)
         folder = _records(place, ["solo"], council, "alone", options, split="val")
-        rows = read_run(folder / "solo.jsonl").rows
-        rated = {int(row["row"]): row["probabilities"] for row in rows if row["probabilities"]}
-        asked = Asked(place.told["question"], {label: label.replace("_", " ") for label in place.data.classes})
-        folders = [settings().home / "specialists" / member for member in place.members[seed]]
-        known = gather(place.data, asked, folders, rated, encoder())
-        cases += [replace(case, name=place.name) for case in known]
+        cases += held_out(place, seed, _rows(folder, "solo"))
     found = fit(cases)
-    _weights(seed).write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n", encoding="utf-8")
+    made = json.dumps(dataclasses.asdict(found), indent=1)
+    _weights(homes[0].several, seed).write_text(made + "\n", encoding="utf-8")
     print(json.dumps(found.made["left_out_loss"]), flush=True)
     return found
 
@@ -129,7 +137,9 @@ def _fit(homes: Sequence[Place], seed: int, options: argparse.Namespace) -> Arbi
 def _measure(place: Place, options: argparse.Namespace) -> dict[str, Any]:
     """Every policy, the best specialist, and `arbitrated` with the generalist taken away, on one place."""
     seeds = range(options.seeds)
-    councils = [Studied(place.members[seed], index=place.index, arbiter=_weights(seed)) for seed in seeds]
+    councils = [
+        Studied(place.members[seed], index=place.index, arbiter=_weights(place.several, seed)) for seed in seeds
+    ]
     cheap = [
         _records(place, ["panel_vote", OURS, *(["solo"] if not s else [])], councils[s], f"seed{s}", options)
         for s in seeds
@@ -153,9 +163,11 @@ def _measure(place: Place, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "pair": place.pair,
         "n": len(found[OURS].first),
+        **({"pictures": len({row["row"] for row in _rows(cheap[0], OURS)})} if place.several else {}),
+        **({"labels left out": place.told["left_out"]} if "left_out" in place.told else {}),
         "members": place.members,
         BEST: [_best(place, seed) for seed in seeds],
-        "generalist was asked": sum("generalist" in row["seconds"] for row in _rows(cheap[0], OURS)),
+        "generalist was asked": len({row["row"] for row in _rows(cheap[0], OURS) if "generalist" in row["seconds"]}),
         "systems": {n: scoring.score(s, 500).json()["figures"] for n, s in {**found, **few}.items()},
         "known cases of the right set": shots,
         "tests": tests,
@@ -186,7 +198,7 @@ def _best(place: Place, seed: int) -> str:
     def figure(member: str) -> float:
         held = read_held_out(settings().home / "specialists" / member)
         rows = (np.array(held.splits) == "val") & ~np.isnan(held.probabilities).any(axis=1)
-        return classification.macro_f1(held.labels[rows], held.probabilities[rows], exclusive=True)
+        return classification.macro_f1(held.labels[rows], held.probabilities[rows], exclusive=not place.several)
 
     return max(place.members[seed], key=figure)
 
@@ -203,7 +215,7 @@ def _best_answers(place: Place, seed: int, folder: Path) -> Answers:
 
 def _alone_answers(place: Place, seed: int, folder: Path) -> Answers:
     """What `arbitrated` would have answered of the same opinions and precedents without the generalist."""
-    answers, weights = _system(folder, OURS).first, arbiter.load(_weights(seed))
+    answers, weights = _system(folder, OURS).first, arbiter.load(_weights(place.several, seed))
     nobody = [np.nan] * len(answers.options)
     rows = _rows(folder, OURS)
     made = [_weighed(row, answers.options, weights) if row["abstained"] is None else nobody for row in rows]
@@ -211,24 +223,8 @@ def _alone_answers(place: Place, seed: int, folder: Path) -> Answers:
 
 
 def _weighed(row: Row, options: Sequence[str], weights: Arbiter) -> list[float]:
-    opinions = [_opinion(told) for told in row["opinions"] if told["probabilities"]]
-    known = [Precedent("", p["label"] or "", p["similarity"]) for p in row["precedents"]]
-    pieces, _ = arbiter.weighable(Case("", "", tuple(options)), Evidence(opinions, known))
+    pieces, _ = arbiter.weighable(*recalled(row, options))
     return [float(p) for p in weights.probabilities(pieces, asked=False)]
-
-
-def _opinion(told: Row) -> Opinion:
-    findings = tuple(Finding(Code.local(option), p) for option, p in told["probabilities"].items())
-    local = told["local_accuracy"]
-    scores = () if local is None else (Score(arbiter.LOCAL, local, local, local, 25),)
-    return Opinion(
-        told["specialist"],
-        told["version"],
-        findings,
-        reliability=scores,
-        foreignness=told["foreignness"],
-        weight=told["weight"],
-    )
 
 
 def _decided(answers: Answers, probabilities: Sequence[Sequence[float]]) -> Answers:

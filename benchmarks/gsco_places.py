@@ -35,6 +35,11 @@ class Place:
     pair: bool = False
 
     @property
+    def several(self) -> bool:
+        """Whether a picture may have several labels."""
+        return not self.data.exclusive
+
+    @property
     def folder_name(self) -> str:
         return "".join(c if c.isalnum() else "_" for c in self.name)
 
@@ -87,12 +92,13 @@ def away(told: Mapping[str, Any], left: Place, options: argparse.Namespace) -> P
 
 
 def read(told: Mapping[str, Any], root: Path) -> FolderDataset:
-    """The set as it is told: labels from a column, several labels under one option, every so-manieth picture of a split, and,
-    of a pair, the splits that are judged as "test"."""
+    """The set as it is told: labels from a column, several labels under one option, every so-manieth picture of a split, without
+    the labels that are left out, and, of a pair, the splits that are judged as "test"."""
     columns = [told["column"]] if "column" in told else []
     data = read_folder(root / told["folder"], where=told.get("where"), label_columns=columns)
     if "labels" not in told:
-        return replace(data, records=_thinned(data.records, told.get("thin", 1)))
+        classes = tuple(label for label in data.classes if label not in told.get("left_out", {}))
+        return replace(data, records=_thinned(data.records, told.get("thin", 1)), classes=classes)
     made = tuple(r for r in (_relabelled(r, told) for r in data.records) if r is not None)
     return replace(data, records=made, classes=tuple(sorted(told["labels"])), exclusive=True, label_columns=())
 

@@ -129,7 +129,7 @@ def test_some_python_runs() -> None:
     assert {page.name for page in PAGES if fences(page, "python run")} >= {"tour.md", "add_a_specialist.md"}
 
 
-def test_figures_of_the_readme_are_those_of_the_results() -> None:
+def test_figures_of_the_readme_are_those_of_the_results(home: Path) -> None:
     page = text_of(ROOT / "README.md")
     shown = page[page.index(readme_figures.BEGIN) + len(readme_figures.BEGIN) : page.index(readme_figures.END)]
     assert shown.strip() == readme_figures.block(ROOT / "results"), "run python benchmarks/readme_figures.py"

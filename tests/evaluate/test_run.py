@@ -100,7 +100,7 @@ def test_an_error_midway_loses_nothing(place: Place, tmp_path: Path, monkeypatch
     evaluation = small.evaluation(place, tmp_path, "moed")
     asked = []
 
-    def answer(panel: Any, case: Any, sitting: Any) -> dict[str, Any]:
+    def answer(panel: Any, case: Any, sitting: Any) -> list[dict[str, Any]]:
         asked.append(case)
         if len(asked) == 5:
             raise UsageError("the fifth")
@@ -251,8 +251,8 @@ def test_several_labels_are_asked_one_by_one(tmp_path: Path, place: Place) -> No
     assert set(asked) == {(0, "Mass"), (1, "Mass"), (1, "Air_Fluid")}  # not labelled is not negative
     assert task.unlabelled == 1
     assert asked[0, "Mass"].question == "Does the picture show Mass?" and asked[0, "Mass"].truth == "yes"
-    with pytest.raises(UsageError, match=r"write \{label\} into"):
-        plan(data, Wishes(question="What is it?"))
+    with pytest.raises(UsageError, match=r"write \{label\} once into"):
+        plan(data, Wishes(question="Is it {label}, or {label}?"))
     only = plan(data, Wishes(asked=("Mass",), options={"Mass": "a mass"}))
     assert {ask.question for item in only.items() for ask in item.asks} == {"Does the picture show a mass?"}
     run(replace(small.evaluation(place, tmp_path / "out", "solo"), task=task))

@@ -37,7 +37,9 @@ Specialists = Annotated[str | None, typer.Option(help='Only these, separated by 
 Index = Annotated[str, typer.Option(help="Precedents to search: shipped, an index's name, or none.")]
 Arbiter = Annotated[Path | None, typer.Option(help="JSON with the weights of arbitrated; by default the shipped ones.")]
 Cases = Annotated[int | None, typer.Option(help="So many pictures, spread evenly, for a quick run; all by default.")]
-Question = Annotated[str | None, typer.Option(help="What is asked; with several labels a picture it holds {label}.")]
+Question = Annotated[
+    str | None, typer.Option(help="What is asked. Of several labels: {label} asks one by one, else all at once.")
+]
 Options = Annotated[
     list[str] | None,
     typer.Option(
