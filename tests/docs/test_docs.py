@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import typer.main
-from benchmarks import readme_figures, write_cards
 
+from benchmarks import readme_figures, write_cards
 from consilium import cli, registry, weights
 
 ROOT = Path(__file__).parents[2]

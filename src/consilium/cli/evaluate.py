@@ -38,7 +38,7 @@ Index = Annotated[str, typer.Option(help="Precedents to search: shipped, an inde
 Arbiter = Annotated[Path | None, typer.Option(help="JSON with the weights of arbitrated; by default the shipped ones.")]
 Cases = Annotated[int | None, typer.Option(help="So many pictures, spread evenly, for a quick run; all by default.")]
 Question = Annotated[
-    str | None, typer.Option(help="What is asked. Of several labels: {label} asks one by one, else all at once.")
+    str | None, typer.Option(help="What is asked; {label} in it asks labels one by one, else all at once.")
 ]
 Options = Annotated[
     list[str] | None,
