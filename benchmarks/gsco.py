@@ -61,10 +61,17 @@ def main() -> None:
     parser.add_argument(
         "--fitted", action="store_true", help="weights as an earlier run left them, for parts run side by side"
     )
+    parser.add_argument(
+        "--parts", nargs="*", type=Path, help="put the reports of parts together (written with --only --out)"
+    )
     parser.add_argument("--suites", action="store_true", help="train the suites and stop")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     told = tomllib.loads(options.config.read_text(encoding="utf-8"))
+    if options.parts:
+        return _write(
+            _together([json.loads(part.read_text(encoding="utf-8")) for part in options.parts], told), options
+        )
     chosen = [s for s in told["sets"] if not options.only or s["name"] in options.only]
     pairs = [p for p in told["pairs"] if p["left"] in {s["name"] for s in chosen}]
     begun = time.perf_counter()
@@ -78,20 +85,37 @@ def main() -> None:
     found = {place.name: _measure(place, options) for place in places}
     _corrected(found)
     report = {
-        "command": f"python benchmarks/gsco.py {_only(options)}--held-out {options.held_out} --cases {options.cases} "
-        f"--dear {options.dear} --seeds {options.seeds}",
+        "command": f"python benchmarks/gsco.py --held-out {options.held_out} --cases {options.cases} "
+        f"--dear {options.dear} --seeds {options.seeds}{_only(options)}",
         "seconds of this run": round(time.perf_counter() - begun),
         "left_out_loss": [of.made["left_out_loss"] for of in fitted[0]],
         **({"left_out_loss, several labels": [of.made["left_out_loss"] for of in fitted[1]]} if several else {}),
         "places": found,
     }
+    _write(report, options)
+
+
+def _write(report: Mapping[str, Any], options: argparse.Namespace) -> None:
     out = options.out or (room() if options.only else Path("results")) / "gsco.json"
     out.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     print(f"written to {out}")
 
 
 def _only(options: argparse.Namespace) -> str:
-    return f"--only {shlex.join(options.only)} " if options.only else ""
+    return f" --only {shlex.join(options.only)}" if options.only else ""
+
+
+def _together(parts: Sequence[dict[str, Any]], told: Mapping[str, Any]) -> dict[str, Any]:
+    """One report of parts that were run with the same numbers, as if in one run: seconds added up, Holm over all tests."""
+    commands = {part["command"].partition(" --only")[0] for part in parts}
+    if len(commands) > 1:
+        raise SystemExit(f"these are no parts of one study: {'; '.join(sorted(commands))}")
+    known = {name: place for part in parts for name, place in part["places"].items()}
+    places = {p["name"]: known[p["name"]] for p in (*told["sets"], *told["pairs"]) if p["name"] in known}
+    _corrected(places)
+    losses = {key: value for part in parts for key, value in part.items() if key.startswith("left_out_loss") and value}
+    seconds = sum(part["seconds of this run"] for part in parts)
+    return {"command": commands.pop(), "seconds of this run": seconds, **losses, "places": places}
 
 
 def _weights(several: bool, seed: int) -> Path:
