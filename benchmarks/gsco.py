@@ -69,9 +69,9 @@ def main() -> None:
     options = parser.parse_args()
     told = tomllib.loads(options.config.read_text(encoding="utf-8"))
     if options.parts:
-        return _write(
-            _together([json.loads(part.read_text(encoding="utf-8")) for part in options.parts], told), options
-        )
+        parts = [json.loads(part.read_text(encoding="utf-8")) for part in options.parts]
+        _write(_together(parts, told), options)
+        return
     chosen = [s for s in told["sets"] if not options.only or s["name"] in options.only]
     pairs = [p for p in told["pairs"] if p["left"] in {s["name"] for s in chosen}]
     begun = time.perf_counter()
