@@ -184,6 +184,7 @@ def _measure(place: Place, options: argparse.Namespace) -> dict[str, Any]:
             council = replace(councils[0], index=with_cases(place, k))
             system = _system(_records(place, ["panel_vote", OURS], council, f"shots{k}", options), OURS)
             shots[str(k)] = scoring.score(system, 300).json()["figures"]
+            tests.append(_against(replace(system, name=f"{OURS}, {k} known cases"), ours))
     return {
         "pair": place.pair,
         "n": len(found[OURS].first),

@@ -46,6 +46,14 @@ def test_without_a_difference_p_is_uniform() -> None:
     assert permutation_test(flipped(np.zeros(30)), alone(30)) == 1  # type: ignore[arg-type]
 
 
+def test_a_clear_difference_is_not_held_up_by_the_number_of_exchanges() -> None:
+    clear = permutation_test(flipped(np.ones(40)), alone(40))  # type: ignore[arg-type]
+    assert clear == 1 / 20_001
+    assert min(holm([clear, *[0.9] * 110])) < 0.01
+    chance = permutation_test(flipped(np.random.default_rng(3).normal(size=40)), alone(40))  # type: ignore[arg-type]
+    assert (chance * 2001) == pytest.approx(round(chance * 2001))  # of 2,000
+
+
 def test_rows_of_a_group_are_one_piece_of_evidence() -> None:
     draw = np.random.default_rng(4)
     gaps = draw.normal(0.4, 1, 30)

@@ -23,6 +23,8 @@ Metric = Callable[[Array, Array], float]
 
 # Up to this many groups every exchange is tried, so that p is exact.
 _EXACT_GROUPS = 12
+# Below so many exchanges as large, so many times as many are tried.
+RARE, MORE = 10, 10
 # Differences of sums in another order are equal but for rounding.
 _TIE = 1e-12
 
@@ -52,19 +54,28 @@ def permutation_test(
 ) -> float:
     """Two-sided p of `difference`, which takes what is exchanged, (n,) bool, and returns first minus second.
 
-    Exact with few groups; else Monte Carlo, the observed difference counted as one of the draws, so that p is never 0. NaN
-    where the observed difference is NaN; an exchange for which it is undefined counts as one at least as large.
+    Exact with few groups; else Monte Carlo, the observed difference counted as one of the draws, so that p is never 0; where
+    fewer than RARE of the exchanges are as large, MORE times as many are tried, so that p can survive a correction for many
+    tests. NaN where the observed difference is NaN; an exchange for which it is undefined counts as one at least as large.
     """
     _, member = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = int(member.max(initial=-1)) + 1
     observed = abs(difference(np.zeros(len(member), bool)))
     if np.isnan(observed):
         return float("nan")
-    exact = n_groups <= _EXACT_GROUPS
+
+    def as_large(swaps: Array) -> int:
+        return sum(not abs(difference(swap[member])) < observed - _TIE for swap in swaps)
+
+    if n_groups <= _EXACT_GROUPS:
+        return as_large(_every(n_groups)) / 2**n_groups
     draw = np.random.default_rng(seed)
-    swaps = _every(n_groups) if exact else draw.integers(2, size=(permutations, n_groups)).astype(bool)
-    as_large = sum(not abs(difference(swap[member])) < observed - _TIE for swap in swaps)
-    return as_large / len(swaps) if exact else (as_large + 1) / (len(swaps) + 1)
+    found = as_large(draw.integers(2, size=(permutations, n_groups)).astype(bool))
+    if found < RARE:
+        for _ in range(MORE - 1):
+            found += as_large(draw.integers(2, size=(permutations, n_groups)).astype(bool))
+        permutations *= MORE
+    return (found + 1) / (permutations + 1)
 
 
 def holm(p: Sequence[float]) -> tuple[float, ...]:
