@@ -200,6 +200,20 @@ def _native_speed(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     )
 
 
+def _evaluate_speed(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    yield Row(
+        "evaluating under arbitrated, times the seconds of the generalist alone (over blocks)", report["bar"], command
+    )
+
+
+def _cost_ledger(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    for what, words in {"flops": "operations", "seconds": "seconds"}.items():
+        figure = (
+            f"one stage of the generalist's training, times the {words} of a suite of specialists [least, most step]"
+        )
+        yield Row(figure, report["bar"][what], command)
+
+
 def _native_train_speed(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     yield Row("training, times the tokens/s of the plain transformers Trainer [least, most]", report["bar"], command)
 
@@ -275,6 +289,8 @@ READERS = {
     "native_speed": _native_speed,
     "prs_speed": _prs_speed,
     "native_train_speed": _native_train_speed,
+    "evaluate_speed": _evaluate_speed,
+    "cost_ledger": _cost_ledger,
 }
 
 if __name__ == "__main__":
