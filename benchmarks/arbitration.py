@@ -52,7 +52,7 @@ def main() -> None:
     pooled = {p: report(_pooled({name: of[p] for name, of in runs.items()})) for p in options.policies}
     out = options.out or (room() if options.only else Path("results")) / "arbitration.json"
     made = {
-        "command": f"python benchmarks/arbitration.py --cases {options.cases}",
+        "command": f"python benchmarks/arbitration.py --cases {options.cases}" + _beyond(options),
         "members": {place.name: place.members[0] for place in places},
         ALL: {p: _told(one) for p, one in pooled.items() if one},
         "sets": found,
@@ -60,6 +60,11 @@ def main() -> None:
     out.write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     draw({p: one for p, one in pooled.items() if one}, out.with_suffix(".svg"))
     print(f"written to {out}")
+
+
+def _beyond(options: argparse.Namespace) -> str:
+    asked = {"only": options.only, "policies": options.policies if options.policies != list(POLICIES) else None}
+    return "".join(f" --{name} {' '.join(of)}" for name, of in asked.items() if of)
 
 
 def _asked(place: Place, options: argparse.Namespace) -> dict[str, Run]:

@@ -1,6 +1,6 @@
 """The GSCo study: do generalist, specialists and known cases do better together than each alone, at home and elsewhere?
 
-python benchmarks/gsco.py [--only kermany brain] [--cases 200] [--dear 60] [--seeds 3]
+python benchmarks/gsco.py [--only kermany brain] [--cases 120] [--dear 16] [--seeds 3]
 
 For each set: a suite of specialists and an index of its train part; weights of `arbitrated` fitted on held-out val cases of all
 sets; every policy on the test split. For each pair, the left set's council on the right set. `moed`, `rad` and `gsco`, whose
@@ -53,9 +53,9 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/gsco.toml"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", nargs="*", help="these sets and pairs alone")
-    parser.add_argument("--cases", type=int, default=200, help="at most so many of each split, evenly thinned")
+    parser.add_argument("--cases", type=int, default=120, help="at most so many of each split, evenly thinned")
     parser.add_argument("--held-out", type=int, default=60, help="val cases a set on which `arbitrated` is fitted")
-    parser.add_argument("--dear", type=int, default=60, help="at most so many under moed, rad and gsco")
+    parser.add_argument("--dear", type=int, default=16, help="at most so many under moed, rad and gsco")
     parser.add_argument("--seeds", type=int, default=3, help="of the suites")
     parser.add_argument("--jobs", type=int, default=1, help="processes that ask")
     parser.add_argument(

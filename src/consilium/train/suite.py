@@ -86,13 +86,11 @@ def _train(data: FolderDataset, recipe: Recipe, encoder: Encoder, home: Path, op
     ready = prepare(data, recipe, encoder, lambda done, n: options.tell(f"encoding {data.name}", done / n))
     ground, room = Ground(ready, encoder, second, options.tell), home / "suites" / recipe.name
     measured = {name: _member(name, ground, room, options) for name in dict.fromkeys(options.members)}
-    said = {
-        name: suite_store.read_held_out(room / "members" / f"{recipe.name}_{name}").probabilities for name in measured
-    }
+    held = {name: suite_store.read_held_out(room / "members" / f"{recipe.name}_{name}") for name in measured}
+    said = {name: of.probabilities for name, of in held.items()}
     costs = {name: found[0]["cost"]["flops"] for name, found in measured.items()}
     gone = left_out(said, ground.targets, ground.exclusive, costs)
-    kept = [name for name in measured if name not in gone]
-    pool = _pool({name: room / "members" / f"{recipe.name}_{name}" for name in kept}, ground)
+    pool = _pool({name: of for name, of in held.items() if name not in gone}, ground)
     for name in measured:
         _install(room / "members", home / "specialists", f"{recipe.name}_{name}", recipe.name, pool.get(name))
     index = _precedents(ground, home / "indices" / recipe.name) if options.index else {}
@@ -211,14 +209,13 @@ COST = (
 )
 
 
-def _pool(members: Mapping[str, Path], ground: Ground) -> dict[str, dict[str, float]]:
-    """Member -> how much it counts among them, near and afar."""
-    held = {name: suite_store.read_held_out(folder) for name, folder in members.items()}
+def _pool(held: Mapping[str, suite_store.HeldOutFile], ground: Ground) -> dict[str, dict[str, float]]:
+    """Member -> how much it counts among these, near and afar."""
     near = suite_pool.weights({n: of.probabilities for n, of in held.items()}, ground.targets, ground.exclusive)
     afar = suite_pool.weights(
         {n: of.shifted["probabilities"] for n, of in held.items()}, ground.targets, ground.exclusive
     )
-    return {name: {judging.NEAR: near[name], judging.AFAR: afar[name]} for name in members}
+    return {name: {judging.NEAR: near[name], judging.AFAR: afar[name]} for name in held}
 
 
 def _install(work: Path, room: Path, member: str, suite: str, weight: Mapping[str, float] | None) -> None:
