@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 # Before torch is imported: threads that spin while they wait starve each other where tests run side by side.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Before consilium is imported: nothing that its user has trained or built takes part, in whatever home the tests are run.
+os.environ["CONSILIUM_HOME"] = tempfile.mkdtemp(prefix="consilium-home-")
+atexit.register(shutil.rmtree, os.environ["CONSILIUM_HOME"], ignore_errors=True)
 
 ROOT = Path(__file__).parents[1]
 

@@ -204,7 +204,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one specialist says: findings, or `abstained` with the reason.
+    """What one specialist says of the pictures or the genome (`basis`): findings, or `abstained` with the reason.
 
     caution      why its probabilities deserve less trust here than its card promises; "" where they do not.
     exclusive    exactly one of the concepts holds (but for groups), else any number.
@@ -225,6 +225,7 @@ class Opinion:
     foreignness: float | None = None
     segmentations: tuple[Segmentation, ...] = ()
     weight: float = 1.0
+    basis: Literal["pictures", "genome"] = "pictures"
 
 
 @dataclass(frozen=True)
@@ -268,8 +269,7 @@ class Answer:
     """The signed answer. `choice` is one of the case's options or None; `choices` those that hold where several may, "No finding"
     if none does; `abstained` says why there is none.
 
-    `probabilities` (option -> [0, 1]) says in `calibrated` whether it was calibrated; `citations` name what was relied on;
-    `caution` says what speaks against it, "" where nothing does.
+    `probabilities` of options, `calibrated` or not; `citations`: what was relied on; `caution`: what speaks against it, or "".
     """
 
     text: str

@@ -168,6 +168,9 @@ def test_a_genome_alone_is_a_case_and_a_file_of_one_person_names_nobody(
     assert set(held.versions) == {NAME, "consilium"}
     said = {opinion.specialist: opinion.abstained for opinion in held.opinions}
     assert said == {"cxr_pneumonia": "the case holds no study", NAME: None}
+    assert [(opinion.basis, opinion.specialist) for opinion in held.opinions][-1] == ("genome", NAME)
+    written = json.loads((tmp_path / "vcf/fhir-r5.json").read_text(encoding="utf-8"))["entry"]
+    assert [entry["resource"]["resourceType"] for entry in written] == ["DiagnosticReport", *["Observation"] * 3]
     page = (tmp_path / "vcf/consultation.html").read_text(encoding="utf-8")
     assert "Genome: 1 sample, 400 variants, build GRCh38." in page
     again, _ = ask(made, tmp_path / "bed", *QUESTION, "--genome", files.genotypes, *WHO, "--policy", "moed")
@@ -208,7 +211,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "no build": (("--person", f"{IID}3"), "Say GRCh37 or GRCh38. The option is --build."),
     "unknown build": (("--person", f"{IID}3", "--build", "hg99"), "no reference build"),
     "nobody reads genomes": ((*WHO, "--specialists", "cxr_pneumonia"), "no specialist at the table reads genomes"),
-    "results without pictures": ((*WHO, "--formats", "sr"), "there is none"),
+    "results without pictures": ((*WHO, "--formats", "sr,fhir"), "--formats sr: results of pictures, and there is none"),
     "two ages": ((*WHO, "--history", "A man aged 60."), "another than --age 58"),
     "two sexes": ((*WHO, "--history", "A man."), "another than --sex female"),
 }

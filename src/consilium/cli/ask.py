@@ -110,8 +110,7 @@ def ask(
         folder = _folder(out, number, len(cases))
         if folder is not None:
             _write(held, folder)
-            if path is not None:
-                results(held, Path(path), folder, formats)
+            results(held, Path(path) if path else None, folder, formats)
         if json:
             _print_json(held, number, len(cases))
         else:

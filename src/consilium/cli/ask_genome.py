@@ -51,8 +51,8 @@ class Asked:
                 f"--genome is of one person, and {len(paths)} paths are {len(paths)} cases. Ask once for each person; several "
                 "files of one person's examination go into one folder."
             )
-        if formats and not paths:
-            raise UsageError(f"--formats {','.join(formats)} are results of pictures, and there is none. Leave it out.")
+        if not paths and (drawn := [kind for kind in formats or () if kind != "fhir"]):
+            raise UsageError(f"--formats {','.join(drawn)}: results of pictures, and there is none. Of a genome: fhir.")
         build_named(self.build)
 
     def read(self, panel: Panel) -> Genome | None:

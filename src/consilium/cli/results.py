@@ -30,9 +30,9 @@ def kinds_of(text: str) -> tuple[str, ...] | None:
     return named
 
 
-def results(held: Consultation, source: Path, folder: Path, formats: str) -> tuple[Path, ...]:
+def results(held: Consultation, source: Path | None, folder: Path, formats: str) -> tuple[Path, ...]:
     """Writes them into `folder` and returns their paths. Of kinds that were named, what cannot be is said on stderr, and
-    UsageError is raised where nothing could be."""
+    UsageError is raised where nothing could be. source: of the pictures, None where there are none."""
     from consilium.errors import UsageError
     from consilium.formats import out
 
@@ -41,7 +41,7 @@ def results(held: Consultation, source: Path, folder: Path, formats: str) -> tup
     if not kinds:
         return ()
     with writing(folder):
-        done = out.write(held, folder, [source], kinds)
+        done = out.write(held, folder, [source] if source else [], kinds)
     if named is not None:
         for note in done.notes:
             typer.echo(f"note: {note}", err=True)
@@ -51,7 +51,8 @@ def results(held: Consultation, source: Path, folder: Path, formats: str) -> tup
 
 
 def _fitting(held: Consultation) -> Sequence[str]:
-    """seg, sr and fhir of a DICOM source where their libraries are installed; masks and overlays where something is outlined."""
+    """seg, sr and fhir of a DICOM source, fhir of a genome, where their libraries are installed; masks and overlays where
+    something is outlined."""
     from importlib.util import find_spec
 
     outlined = any(opinion.segmentations for opinion in held.opinions)
@@ -59,6 +60,6 @@ def _fitting(held: Consultation) -> Sequence[str]:
     found = ["masks", "overlays"] if outlined else []
     if dicom and find_spec("highdicom") is not None:
         found += ["sr", *(["seg"] if outlined else [])]
-    if dicom and find_spec("fhir") is not None:
+    if (dicom or held.case.genome is not None) and find_spec("fhir") is not None:
         found.append("fhir")
     return found

@@ -90,16 +90,21 @@ class Table:
         return [view for study in self.case.studies for item in study.images for view in views(item)]
 
     def _opinion(self, name: str, card: Card, arguments: Mapping[str, Any] | None = None) -> Opinion:
+        opinion = self._examined(name, card, arguments)
+        return opinion if card.modalities else replace(opinion, basis="genome")
+
+    def _examined(self, name: str, card: Card, arguments: Mapping[str, Any] | None) -> Opinion:
+        silent = Opinion(name, card.version, reliability=card.scores, licence=card.licence)
         reason = refused(card, self.case)
         if reason is not None:
-            return Opinion(name, card.version, abstained=reason, reliability=card.scores, licence=card.licence)
+            return replace(silent, abstained=reason)
         admitted = tuple(study for study in self.case.studies if refusal(card, study) is None)
         with self.timed(f"specialist {name}"):
             seen, member = replace(self.case, studies=admitted), self.panel.specialist(name)
             try:
                 opinion = member.examine(seen, arguments) if arguments else member.examine(seen)
             except MissingPackageError as error:
-                return Opinion(name, card.version, abstained=str(error), reliability=card.scores, licence=card.licence)
+                return replace(silent, abstained=str(error))
         self._speaks(card)
         return opinion
 

@@ -17,7 +17,7 @@ from consilium.types import Array
 if TYPE_CHECKING:
     import pyarrow
 
-_BLOCK_CALLS = 4 * 2**20
+_BLOCK_CALLS = 2 * 2**20
 _LEAST_VARIANTS, _MOST_VARIANTS = 256, 8192
 
 
@@ -148,7 +148,7 @@ def _with_suffix(path: Path) -> Path:
 
 
 def block_starts(n: int, people: int) -> list[int]:
-    """Where blocks of n variants begin, and the end: about four million calls each, which a processor's cache holds."""
+    """Where blocks of n variants begin, and the end: about two million calls each, which a processor's cache holds."""
     size = max(_LEAST_VARIANTS, min(_MOST_VARIANTS, _BLOCK_CALLS // max(1, people)))
     return [*range(0, n, size), n]
 

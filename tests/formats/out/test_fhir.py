@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pydicom
 import pytest
@@ -102,6 +103,25 @@ def test_a_picture_that_is_no_dicom(release):
         0.31,
         12.34567,
     ]
+
+
+def test_what_a_genome_tells_is_no_imaging(series, release):
+    """Beside a picture it is derived from none; alone it is a genetics report without an ImagingStudy."""
+    folder = series([0, 3])
+    risk = Opinion("gout_risk", "1", (Finding(Code.local("gout"), 0.07, True),), exclusive=False, basis="genome")
+    seen = Opinion("lungs", "1", (Finding(Code.local("pneumonia"), 0.9, True),))
+    beside = held_on(folder, seen)
+    beside = replace(beside, case=replace(beside.case, genome=full().case.genome), opinions=(seen, risk))
+    found = resources(fhir.build(beside, trace([folder]), release), release)
+    imaging, laboratory = found["Observation"]
+    assert [o["category"][0]["coding"][0]["code"] for o in (imaging, laboratory)] == ["imaging", "laboratory"]
+    assert "derivedFrom" in imaging and "derivedFrom" not in laboratory
+    assert [c["coding"][0]["code"] for c in found["DiagnosticReport"][0]["category"]] == ["RAD", "GE"]
+    alone = replace(beside, case=replace(beside.case, studies=()), opinions=(risk,))
+    found = resources(fhir.build(alone, {}, release), release)
+    (report,) = found.pop("DiagnosticReport")
+    assert set(found) == {"Observation"} and report["code"]["coding"][0]["code"] == "51969-4"
+    assert [c["coding"][0]["code"] for c in report["category"]] == ["GE"]
 
 
 def test_nobody_spoke(release):

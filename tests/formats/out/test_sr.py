@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -140,6 +141,18 @@ def test_what_is_no_number_is_noted_not_written(series, tmp_path):
     made.items[0].save_as(tmp_path / "report.dcm")
     groups = content_of(tmp_path / "report.dcm").get_image_measurement_groups()
     assert groups[0].finding_type == codes.SCT.Lesion and groups[0].get_measurements() == []
+
+
+def test_what_was_read_in_a_genome_is_no_part_of_it(series, tmp_path):
+    folder = series([0, 3])
+    held = held_on(folder)
+    risk = Opinion("gout_risk", "1", (Finding(Code.local("gout"), 0.07, True),), basis="genome")
+    report = sr.build(replace(held, opinions=(*held.opinions, risk)), trace([folder]))
+    assert [note for note in report.notes if note.startswith("gout_risk read the genome")]
+    report.items[0].save_as(tmp_path / "report.dcm")
+    assert "gout" not in words_of(pydicom.dcmread(tmp_path / "report.dcm"))
+    names = {str(e.value) for e in pydicom.dcmread(tmp_path / "report.dcm").iterall() if e.keyword == "CodeMeaning"}
+    assert "pneumonia" in names and "gout" not in names
 
 
 def test_refusals_say_what_to_do(series, tmp_path):

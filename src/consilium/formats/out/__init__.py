@@ -39,8 +39,9 @@ def write(
     """Writes what `kinds` name and the consultation holds into `folder`, all of it or nothing.
 
     seg    segmentation-NN-SPECIALIST.dcm  a DICOM SEG for each picture that a specialist outlined parts of
-    sr     report.dcm                      a DICOM SR (TID 1500) of every opinion, referring to those SEG that are written too
-    fhir   fhir-r4.json, fhir-r5.json      Bundles of DiagnosticReport, Observations, ImagingStudy
+    sr     report.dcm                      a DICOM SR (TID 1500) of every opinion on the pictures, referring to those SEG that are
+                                           written too
+    fhir   fhir-r4.json, fhir-r5.json      Bundles of DiagnosticReport, Observations (those on the genome too), ImagingStudy
     masks  mask-NN-SPECIALIST.nii.gz or .png, with .json: what its labels mean
     overlays  overlay-NN-SPECIALIST.png    what was outlined over its picture, or over the slice that shows most of it
 

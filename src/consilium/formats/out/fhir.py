@@ -1,4 +1,5 @@
-"""A Consultation as a FHIR Bundle, R4 or R5: DiagnosticReport, an Observation for each finding, ImagingStudy.
+"""A Consultation as a FHIR Bundle, R4 or R5: DiagnosticReport, an Observation for each finding, ImagingStudy. What was read in
+a genome is a laboratory observation, derived from no picture; of a genome alone there is a genetics report without ImagingStudy.
 
 fhir.resources checks every Bundle before it is given out (its R4B stands for R4: these resources are the same in both).
 """
@@ -23,6 +24,11 @@ _UCUM = "http://unitsofmeasure.org"
 _ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 _DICOM_CODES = "http://dicom.nema.org/resources/ontology/DCM"
 _LIMIT = 5000
+# Category (HL7 table 0074) and title (LOINC) of a report on each.
+_KINDS = {
+    "pictures": ({"code": "RAD", "display": "Radiology"}, Code("18748-4", "LN", "Diagnostic imaging study")),
+    "genome": ({"code": "GE", "display": "Genetics"}, Code("51969-4", "LN", "Genetic analysis report")),
+}
 
 
 def build(
@@ -72,14 +78,13 @@ def _now() -> str:
 
 
 def _report(held: Consultation, release: str, studies: Sequence[Any], results: Sequence[str]) -> dict[str, Any]:
-    from pydicom.sr.codedict import codes
-
-    title = codes.cid7000.DiagnosticImagingReport
+    kinds = [_KINDS["pictures"]] if studies or held.case.genome is None else []
+    kinds += [_KINDS["genome"]] if held.case.genome is not None else []
     report: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
         "status": "preliminary",
-        "category": [{"coding": [{"system": f"{_TERMS}/v2-0074", "code": "RAD", "display": "Radiology"}]}],
-        "code": codeable(Code(title.value, "LN", title.meaning)),
+        "category": [{"coding": [{"system": f"{_TERMS}/v2-0074", **category}]} for category, _ in kinds],
+        "code": codeable(kinds[0][1]),
         "issued": _now(),
         "conclusion": _conclusion(held),
     }
@@ -100,15 +105,16 @@ def _conclusion(held: Consultation) -> str:
 
 def _observations(opinion: Opinion, studies: Sequence[Any], whose: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """One for each finding, and one where the specialist abstained."""
+    pictures = opinion.basis == "pictures"
+    category = ("imaging", "Imaging") if pictures else ("laboratory", "Laboratory")
+    coding = {"system": f"{_TERMS}/observation-category", "code": category[0], "display": category[1]}
     common: dict[str, Any] = {
         "resourceType": "Observation",
         "status": "preliminary",
-        "category": [
-            {"coding": [{"system": f"{_TERMS}/observation-category", "code": "imaging", "display": "Imaging"}]}
-        ],
+        "category": [{"coding": [coding]}],
         "device": {"display": tidy(f"{opinion.specialist} {opinion.version} (consilium)", 200)},
     }
-    if len(studies) == 1:
+    if pictures and len(studies) == 1:
         common["derivedFrom"] = list(studies)
     if whose:
         common["subject"] = whose

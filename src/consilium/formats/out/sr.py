@@ -23,7 +23,7 @@ def build(
     traced: Mapping[str, Traced],
     outlines: Sequence[tuple[Opinion, tuple[int, ...], Outline]] = (),
 ) -> Grouped:
-    """A Comprehensive SR of every opinion, and notes of what it could not take.
+    """A Comprehensive SR of every opinion on the pictures, and notes of what it could not take.
 
     A measurement group for each finding: its concept, probability or quantity with UCUM unit, site, and the algorithm;
     findings measured on one segment share a group that refers to it. An abstention is a group with its reason.
@@ -38,6 +38,9 @@ def build(
     with discreet():
         groups: list[Any] = []
         for opinion in held.opinions:
+            if opinion.basis == "genome":
+                notes.append(f"{opinion.specialist} read the genome, which a report on pictures does not hold; FHIR does")
+                continue
             theirs = [(chosen, outline) for owner, chosen, outline in outlines if owner is opinion]
             said = groups_of(held, opinion, theirs)
             groups += said.items
