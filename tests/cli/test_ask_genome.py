@@ -211,7 +211,10 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "no build": (("--person", f"{IID}3"), "Say GRCh37 or GRCh38. The option is --build."),
     "unknown build": (("--person", f"{IID}3", "--build", "hg99"), "no reference build"),
     "nobody reads genomes": ((*WHO, "--specialists", "cxr_pneumonia"), "no specialist at the table reads genomes"),
-    "results without pictures": ((*WHO, "--formats", "sr,fhir"), "--formats sr: results of pictures, and there is none"),
+    "results without pictures": (
+        (*WHO, "--formats", "sr,fhir"),
+        "--formats sr: results of pictures, and there is none",
+    ),
     "two ages": ((*WHO, "--history", "A man aged 60."), "another than --age 58"),
     "two sexes": ((*WHO, "--history", "A man."), "another than --sex female"),
 }

@@ -39,7 +39,9 @@ def build(
         groups: list[Any] = []
         for opinion in held.opinions:
             if opinion.basis == "genome":
-                notes.append(f"{opinion.specialist} read the genome, which a report on pictures does not hold; FHIR does")
+                notes.append(
+                    f"{opinion.specialist} read the genome, which a report on pictures does not hold; FHIR does"
+                )
                 continue
             theirs = [(chosen, outline) for owner, chosen, outline in outlines if owner is opinion]
             said = groups_of(held, opinion, theirs)
