@@ -52,7 +52,7 @@ study-native: native
 	$(BIN)/python benchmarks/native_experts.py --checkpoint native=$(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_train_speed.py --shards $(NATIVE)/shards
-	$(BIN)/python benchmarks/native_ablation.py --shards $(NATIVE)/shards --main-run $(NATIVE) --out-folder $(NATIVE)/ablation
+	$(BIN)/python benchmarks/native_ablation.py --shards $(NATIVE)/shards --out-folder $(NATIVE)/ablation
 
 # Suites of specialists on nine sets, every policy at home and out of domain. Interrupted, it goes on.
 study-gsco: $(READY)

@@ -151,7 +151,7 @@ def _fit(homes: Sequence[Place], seed: int, options: argparse.Namespace) -> Arbi
         council = Studied(place.members[0], index=None)
         folder = _records(place, ["solo"], council, "alone", options, split="val")
         cases += held_out(place, seed, _rows(folder, "solo"))
-    found = fit(cases)
+    found = dataclasses.replace(fit(cases), several=homes[0].several)
     made = json.dumps(dataclasses.asdict(found), indent=1)
     _weights(homes[0].several, seed).write_text(made + "\n", encoding="utf-8")
     print(json.dumps(found.made["left_out_loss"]), flush=True)

@@ -1,9 +1,10 @@
 """Ablations of the native generalist's recipe: short trainings, alike but for one thing each, judged on the val splits.
 
-python benchmarks/native_ablation.py --out-folder RUNS --shards RUNS/shards --main-run RUNS (about 5 minutes a row on two cores)
+python benchmarks/native_ablation.py --out-folder RUNS --shards RUNS/shards (about 6 minutes a row on two cores)
 
 Every row starts from the same data in the same order, and is judged on the same val questions: the share of closed ones
-whose right option is the most likely, and the mean loss on the answers, with every visual token shown. Interrupted, it goes on.
+whose right option is the most likely, and the mean loss on the answers, with every visual token shown. The warm start and the
+alignment, short too, are those of the first row wherever a row does not change them. Interrupted, it goes on.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ from consilium.train.shards import read as read_shards
 from consilium.train.stages import Places, make_student, run_stage, take
 
 SHORT = (
-    "stages.instruction.mix={ instruction = 0.3 }",
+    "stages.alignment.mix={ alignment = 0.1 }",
+    "stages.alignment.tokens=2048",
+    "stages.instruction.mix={ instruction = 0.2 }",
     "stages.instruction.tokens=2048",
     "stages.instruction.epochs=1.0",
 )
 WARM = ("stages.warmstart.epochs=4",)
+FIRST = "recipe, short"
 VARIANTS: Mapping[str, tuple[str, ...]] = {
-    "recipe, short": (),
+    FIRST: (),
     "without warm start and alignment": ('stages.instruction.after=""',),
     "without alignment": ('stages.instruction.after="warmstart"',),
     "projector alone, no LoRA": ('stages.instruction.learns=["projector"]',),
@@ -60,9 +64,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--out-folder", type=Path, required=True, help="where the short runs are kept")
-    parser.add_argument(
-        "--main-run", type=Path, required=True, help="the run whose warm start and alignment are shared"
-    )
+    parser.add_argument("--main-run", type=Path, help="a whole run, whose warm start and alignment are shared instead")
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="names of the rows")
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--device", default="cpu")
@@ -81,20 +83,22 @@ def short(config: Path, changes: Sequence[str]) -> Recipe:
 
 def row_of(name: str, changes: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """Runs a row, or reads what an earlier run kept of it."""
-    folder = options.out_folder / re.sub(r"\W+", "_", name)
+    folder = options.out_folder / _slug(name)
     kept = folder / "judged.json"
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
     recipe = short(options.config, changes)
     places = Places(options.shards, options.data, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    shared = () if recipe.blocks or recipe.activation != "gelu" else ("warmstart", "alignment")
-    for stage in shared:
-        if not (folder / stage).exists():
-            (folder / stage).symlink_to((options.main_run / stage).resolve(), target_is_directory=True)
+    first = options.main_run or options.out_folder / _slug(FIRST)
+    if not recipe.blocks and recipe.activation == "gelu":
+        for stage in ("warmstart", "alignment"):
+            if (first / stage / "facts.json").is_file() and not (folder / stage).exists():
+                (folder / stage).symlink_to((first / stage).resolve(), target_is_directory=True)
     start = time.perf_counter()
-    for stage in recipe.chain():
-        if stage.name in ("guided", "trust") or (folder / stage.name / "facts.json").is_file():
+    names = [stage.name for stage in recipe.chain()]
+    for stage in recipe.chain()[: names.index("instruction") + 1]:
+        if (folder / stage.name / "facts.json").is_file():
             continue
         print(name, stage.name, flush=True)
         run_stage(recipe, stage, places, how=(options.device, ""))
@@ -107,6 +111,10 @@ def row_of(name: str, changes: Sequence[str], options: argparse.Namespace) -> di
     }
     kept.write_text(json.dumps(judged) + "\n", encoding="utf-8")
     return judged
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"\W+", "_", name)
 
 
 def judge(
@@ -156,7 +164,7 @@ def _right(student: Student, writer: Writer, pictures: stages.Pictures, pair: tu
 
 
 def _write(rows: Mapping[str, dict[str, Any]], options: argparse.Namespace) -> None:
-    whole = rows.get("recipe, short")
+    whole = rows.get(FIRST)
     figures = []
     for name, row in rows.items():
         right, pictures = np.array(row["right"], float), row["picture"]

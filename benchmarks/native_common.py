@@ -33,8 +33,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A closed-set diagnosis on one OPEN set: what is asked, `options` by label in the order they are shown, which label is
-    no disease, and which light specialist knows the classes."""
+    """A closed-set diagnosis on one set: what is asked, `options` by label in the order they are shown, which label is no
+    disease ("" for none), which light specialist knows the classes, and `where`: which rows of the index (all by default)."""
 
     folder: str
     modality: str
@@ -43,6 +43,7 @@ class Diagnosis:
     options: Mapping[str, str]
     normal: str
     specialist: str
+    where: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -253,7 +254,7 @@ def records(options: argparse.Namespace, study: str, who: str, folder: Path | No
 
 def pictures(options: argparse.Namespace, diagnosis: Diagnosis) -> tuple[list[Record], list[Record]]:
     """(train, the split under study) of a set; the second thinned."""
-    data = read_folder(options.data / diagnosis.folder)
+    data = read_folder(options.data / diagnosis.folder, where=diagnosis.where)
     return list(data.of("train")), thin(data.of(options.split), options.cases)
 
 

@@ -10,6 +10,7 @@ results/native_experts.json; the goal is that of VILA-M3: macro-F1 up by 9 % of 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,15 @@ def with_experts(options: Any, diagnosis: common.Diagnosis) -> Answer:
     return answer
 
 
-def answers(options: Any) -> tuple[common.Judged, dict[str, Array], dict[str, Any]]:
+def answers(
+    options: Any, study: str, diagnoses: Sequence[common.Diagnosis]
+) -> tuple[common.Judged, dict[str, Array], dict[str, Any]]:
     """All pictures, what was said of each under every policy, and set -> how often whom was called."""
     folder = common.checkpoints(options)["native"]
     rows: list[tuple[str, str, str]] = []
     said: dict[str, list[str]] = {}
     called: dict[str, Any] = {}
-    for diagnosis in common.DIAGNOSES:
+    for diagnosis in diagnoses:
         _, wanted = common.pictures(options, diagnosis)
         rows += [(diagnosis.folder, r.labels[0], f"{diagnosis.folder}/{r.patient}") for r in wanted]
         solo = common.bench(lambda: common.native(folder, tuple(options.load), 40))
@@ -60,7 +63,7 @@ def answers(options: Any) -> tuple[common.Judged, dict[str, Array], dict[str, An
             (SPECIALIST, asked(vote, "panel_vote", diagnosis)),
         ):
             checkpoint = None if who == SPECIALIST else folder
-            kept = common.records(options, STUDY, f"{who}-{diagnosis.folder}", checkpoint, repr(diagnosis))
+            kept = common.records(options, study, f"{who}-{diagnosis.folder}", checkpoint, repr(diagnosis))
             found = kept.of(wanted, lambda r: r.row["path"], answer)
             said.setdefault(who, []).extend(r["said"] for r in found)
             if who == WITH:
@@ -69,17 +72,16 @@ def answers(options: Any) -> tuple[common.Judged, dict[str, Array], dict[str, An
     return common.Judged(sets, truth, groups), {name: np.array(by) for name, by in said.items()}, called
 
 
-def main() -> None:
-    options = common.parser(__doc__, STUDY).parse_args()
-    judged, said, called = answers(options)
+def measure(options: Any, study: str, diagnoses: Sequence[common.Diagnosis]) -> dict[str, Any]:
+    judged, said, called = answers(options, study, diagnoses)
     compared = differences(judged, said, WITH)
 
     def gain(rows: Array) -> float:
         return judged.macro_f1(rows, said[WITH]) / judged.macro_f1(rows, said[WITHOUT]) - 1
 
     relative = common.figure(interval("relative gain", gain, list(judged.groups)))
-    report = {
-        "command": common.command(STUDY, options),
+    return {
+        "command": common.command(study, options),
         "split": options.split,
         "figures": figures(judged, said),
         "with_experts_minus": compared,
@@ -87,7 +89,11 @@ def main() -> None:
         "called": called,
         "bars": {"relative_gain_at_least": GAIN, "met": relative["value"] >= GAIN},
     }
-    common.write(options, STUDY, report)
+
+
+def main() -> None:
+    options = common.parser(__doc__, STUDY).parse_args()
+    common.write(options, STUDY, measure(options, STUDY, common.DIAGNOSES))
 
 
 if __name__ == "__main__":

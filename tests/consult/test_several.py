@@ -10,6 +10,7 @@ import pytest
 from tests.consult.conftest import case
 
 from consilium.consult import parse, policies
+from consilium.consult.arbiter import Arbiter
 from consilium.consult.council import consult
 from consilium.consult.panel import Panel
 from consilium.consult.prompt import NO_FINDING
@@ -76,6 +77,17 @@ def test_no_finding_is_said_only_where_nothing_else_holds(panel: Panel, policy: 
     answer = consult(asked(), council(panel, {"Edema": 0.2, "Effusion": 0.1, "Mass": 0.05}, low), policy).answer
     assert answer.choices == (NO_FINDING,) and answer.text == NO_FINDING and answer.abstained is None
     assert all(p < 0.5 for p in answer.probabilities.values()) and set(answer.probabilities) == set(LABELS)
+
+
+def test_the_generalist_is_asked_only_by_weights_made_for_such_questions(panel: Panel) -> None:
+    weights = {"specialists": 1.0, "generalist": 1.0}
+    held = {}
+    for several in (False, True):
+        council(panel, {"Edema": 0.8, "Effusion": 0.7, "Mass": 0.1})
+        panel.__dict__["arbiter"] = Arbiter(weights, weights, several=several)
+        held[several] = consult(asked(), panel, "arbitrated")
+    assert not held[False].exchange and held[True].exchange
+    assert held[True].answer.probabilities["Edema"] != held[False].answer.probabilities["Edema"]
 
 
 def test_a_finding_that_no_specialist_knows_is_not_voted_on(panel: Panel) -> None:

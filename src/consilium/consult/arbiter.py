@@ -57,6 +57,8 @@ class Arbiter:
 
     sure     probability at which the specialists and precedents decide without the generalist, unless one is far afield; 0
              where it is never asked, since its reading did not help on sets left out of the fit.
+    several  whether the fit's questions were such of which several options may hold. Where they were not, the generalist is
+             not asked about one: on val films its reading made the specialists' probabilities worse.
     floor    probability below which an answer of one option is an abstention; 0 for never.
     made     how the weights came about: command, sets, n.
     """
@@ -65,6 +67,7 @@ class Arbiter:
     asked: Mapping[str, float]
     sure: float = 1.0
     floor: float = 0.0
+    several: bool = False
     made: Mapping[str, Any] = field(default_factory=dict)
 
     def probabilities(self, pieces: Sequence[Piece], asked: bool) -> Array:

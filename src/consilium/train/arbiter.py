@@ -71,7 +71,7 @@ def fit(cases: Sequence[Weighed], floor: float = 0.0) -> Arbiter:
         },
         "asked_share": float(np.mean([_is_asked(c, a, sure) for c, a in zip(cases, alone, strict=True)])),
     }
-    return Arbiter(weights[False], weights[True], sure, floor, made)
+    return Arbiter(weights[False], weights[True], sure, floor, made=made)
 
 
 def _parts(cases: Sequence[Weighed]) -> list[Array]:

@@ -59,7 +59,8 @@ def decide(table: Table) -> Answer:
 
 
 def _several(table: Table, evidence: Evidence) -> Answer:
-    """Each option is weighed as a question of its own; the generalist is asked once, where one of them is not sure."""
+    """Each option is weighed as a question of its own; the generalist is asked once, where one of them is not sure and the
+    weights were fitted on such questions."""
     arbiter, case = table.panel.arbiter, table.case
     unknown = [option for option in case.options if option not in voted(evidence.opinions, case.options)]
     if unknown:
@@ -69,7 +70,7 @@ def _several(table: Table, evidence: Evidence) -> Answer:
     found = {option: arbiter.probabilities(pieces, False) for option, (pieces, _) in weighed.items()}
     afar = max(far for _, far in weighed.values())
     least_sure = min(float(p.max()) for p in found.values())
-    read = _own_reading(table) if doubtful(arbiter.sure, least_sure, afar) else None
+    read = _own_reading(table) if arbiter.several and doubtful(arbiter.sure, least_sure, afar) else None
     if read is not None:
         for option, asked in asked_of.items():
             pieces, _ = weighable(*asked, {"yes": read[option], "no": 1 - read[option]})
