@@ -2,10 +2,10 @@
 
 python benchmarks/native_experts_unlearnt.py --checkpoint native=FOLDER [--split val] [--cases 60]
 
-Three sets that the native generalist was not trained on, each with a light expert trained here on the train split, as a user
-would with `consilium specialist train`: lesions of the skin (a kind of picture that it never saw), the region that an MR shows, and
-whether an MR slice of a glioma patient shows tumour. The experts live beside the records and are not shipped: their data are for
-local use. Writes results/native_experts_unlearnt.json.
+Three sets that the native generalist was not trained on, each with a light expert trained here on the train split, as with
+`consilium specialist train`: lesions of the skin (a kind of picture that it never saw), the region that an MR shows, and whether
+an MR slice of a glioma patient shows tumour. The experts live beside the records and are not shipped: their data are for local
+use. Writes results/native_experts_unlearnt.json.
 """
 
 from __future__ import annotations
