@@ -50,6 +50,7 @@ study-native: native
 	$(BIN)/python benchmarks/native_diagnosis.py --checkpoint native=$(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_guided.py --checkpoint native=$(NATIVE)/together/checkpoint --checkpoint plain=$(NATIVE)/unguided/checkpoint
 	$(BIN)/python benchmarks/native_experts.py --checkpoint native=$(NATIVE)/together/checkpoint
+	$(BIN)/python benchmarks/native_experts_unlearnt.py --checkpoint native=$(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_train_speed.py --shards $(NATIVE)/shards
 	$(BIN)/python benchmarks/native_ablation.py --shards $(NATIVE)/shards --out-folder $(NATIVE)/ablation

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -258,11 +259,11 @@ def _triggers(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     yield Row("triggers, gate: adversarial turns without a call that a card forbids", gate, command)
 
 
-def _native_experts(report: Mapping[str, Any], command: str) -> Iterator[Row]:
-    yield Row("experts on call: macro-F1 gained, as a share of that without them", report["relative_gain"], command)
+def _native_experts(report: Mapping[str, Any], command: str, title: str = "experts on call") -> Iterator[Row]:
+    yield Row(f"{title}: macro-F1 gained, as a share of that without them", report["relative_gain"], command)
     for part, gaps in report["with_experts_minus"].items():
         gap = gaps["without"]
-        yield Row(f"experts on call less without, {part}: macro-F1 ({_p(gap['p'])})", gap, command)
+        yield Row(f"{title}, less without, {part}: macro-F1 ({_p(gap['p'])})", gap, command)
 
 
 def _prs_speed(report: Mapping[str, Any], command: str) -> Iterator[Row]:
@@ -286,6 +287,7 @@ READERS = {
     "native_guided": _native_guided,
     "triggers": _triggers,
     "native_experts": _native_experts,
+    "native_experts_unlearnt": partial(_native_experts, title="experts on call for what native never learnt"),
     "native_speed": _native_speed,
     "prs_speed": _prs_speed,
     "native_train_speed": _native_train_speed,
