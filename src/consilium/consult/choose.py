@@ -11,6 +11,7 @@ from typing import Any
 
 from consilium.consult import calls, cards_prompt
 from consilium.consult.admit import Request, admit, fillings, named
+from consilium.consult.parse import normalise
 from consilium.consult.table import Table
 from consilium.errors import CannotScoreError
 from consilium.protocols import Card
@@ -23,7 +24,11 @@ Key = tuple[str, str]
 
 def shortlist(cards: Sequence[Card], case: Case) -> list[Card]:
     """At most OFFERED of the experts whose card admits the picture: those whose card shares most words with the question, of
-    those alike the better measured. They are offered by their measure, the best first: of two that fit, the first is called."""
+    those alike the better measured. They are offered by their measure, the best first: of two that fit, the first is called.
+    Where a card names all options as its classes, classifiers of other classes are not offered beside it."""
+    knowing = [card for card in cards if _classes_are(card, case.options)]
+    if knowing:
+        cards = [card for card in cards if card in knowing or card.outlines or card.arguments]
     asked = _words(" ".join([case.question, *case.options]))
     chosen = sorted(cards, key=lambda card: (-len(asked & _words(_said(card))), -_measure(card), card.name))[:OFFERED]
     return sorted(chosen, key=lambda card: (-_measure(card), card.name))
@@ -88,6 +93,11 @@ def _likeliest(table: Table, messages: Sequence[Message], possible: Mapping[str,
         )
         table.exchange[-1] = Message("assistant", (said,))
     return (possible[said],)
+
+
+def _classes_are(card: Card, options: Sequence[str]) -> bool:
+    known = {normalise(name) for name in (*(code.meaning for code in card.concepts), *card.groups)}
+    return bool(options) and all(normalise(option) in known for option in options)
 
 
 def _measure(card: Card) -> float:

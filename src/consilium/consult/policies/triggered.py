@@ -30,7 +30,7 @@ def decide(table: Table) -> Answer:
     cards = shortlist(fitting, table.case)
     if len(cards) < len(fitting):
         left_out = ", ".join(card.name for card in fitting if card not in cards)
-        table.notes.append(f"not offered, since the question names less of what they know: {left_out}")
+        table.notes.append(f"not offered, since others know more of what is asked: {left_out}")
     messages, heard = _consulted(table, cards)
     measured = _measured(table, fitting, heard)
     if heard:
