@@ -67,6 +67,13 @@ def test_the_generalist_is_asked_only_where_the_others_are_not_sure(panel: Panel
     assert again.answer.probabilities["clear"] > held.answer.probabilities["clear"]
 
 
+def test_a_generalist_that_learnt_nothing_of_it_is_not_asked(panel: Panel) -> None:
+    for learnt, asked in (("elsewhere", 0), ("phantoms", 1)):
+        seer = Seer(card=Card("generalist", "seer", "1", "", trained_on={learnt: ""}))
+        held = consult(case("mass"), seated(panel, seer, sure=1.0), "arbitrated")
+        assert seer.asked == asked and (asked or "learnt none of what" in " ".join(held.notes))
+
+
 def test_probabilities_are_told_with_the_two_pieces_that_decided(panel: Panel) -> None:
     answer = consult(case("mass"), seated(panel, Seer()), "arbitrated").answer
     assert sum(answer.probabilities.values()) == pytest.approx(1) and answer.calibrated

@@ -228,6 +228,23 @@ def test_measurements_and_an_overlay_return(panel: Panel, outliner: Expert) -> N
     assert all(isinstance(part, str) for part in blind.exchange[3].parts) and "area 1,234 mm²" in blind.exchange[3].text
 
 
+@pytest.mark.parametrize("called", [True, False])
+def test_what_a_generalist_never_learnt_it_does_not_decide(panel: Panel, called: bool) -> None:
+    """It calls an expert, or forgets to, and is sure of the contrary. Where it learnt what the expert learnt, both count."""
+    lines = ("<MASS_FINDER()>", "clear") if called else ("clear",)
+    rates = {"<MASS_FINDER()>": -0.1, "clear": -0.01, "mass": -6.0}
+    told = {}
+    for learnt in ("elsewhere", "phantoms"):
+        panel._loaded[""] = Speaker(lines, rates, card=replace(Speaker(()).card, trained_on={learnt: ""}))
+        told[learnt] = consult(case(), panel, "triggered")
+    alone, both = told["elsewhere"], told["phantoms"]
+    assert [opinion.specialist for opinion in alone.opinions] == ["mass_finder"]
+    assert alone.answer.choice == "mass" and alone.answer.citations == ("mass_finder",)
+    assert "learnt none of what those who spoke learnt" in notes(alone) and "learnt none" not in notes(both)
+    assert both.answer.probabilities["clear"] > alone.answer.probabilities["clear"]
+    assert ("asked by its card, though" in notes(alone)) is not called
+
+
 def test_of_a_volume_the_slice_that_shows_most_is_drawn() -> None:
     volume = Volume(np.zeros((5, 32, 32), np.int16), "v", (1.0, 1.0, 1.0), np.eye(4))
     labels = np.zeros((5, 32, 32), np.uint8)

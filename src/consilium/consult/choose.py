@@ -26,7 +26,7 @@ def shortlist(cards: Sequence[Card], case: Case) -> list[Card]:
     """At most OFFERED of the experts whose card admits the picture: those whose card shares most words with the question, of
     those alike the better measured. They are offered by their measure, the best first: of two that fit, the first is called.
     Where a card names all options as its classes, classifiers of other classes are not offered beside it."""
-    knowing = [card for card in cards if _classes_are(card, case.options)]
+    knowing = [card for card in cards if knows_all(card, case.options)]
     if knowing:
         cards = [card for card in cards if card in knowing or card.outlines or card.arguments]
     asked = _words(" ".join([case.question, *case.options]))
@@ -95,7 +95,8 @@ def _likeliest(table: Table, messages: Sequence[Message], possible: Mapping[str,
     return (possible[said],)
 
 
-def _classes_are(card: Card, options: Sequence[str]) -> bool:
+def knows_all(card: Card, options: Sequence[str]) -> bool:
+    """Whether the options of a closed question are classes of this card; False of an open one."""
     known = {normalise(name) for name in (*(code.meaning for code in card.concepts), *card.groups)}
     return bool(options) and all(normalise(option) in known for option in options)
 

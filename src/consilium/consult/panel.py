@@ -63,6 +63,13 @@ class Panel:
             self._loaded[""] = member.load(**shared | self.generalist_options)
         return self._loaded[""]
 
+    @property
+    def generalist_card(self) -> Card:
+        """Its card; of one that is not loaded yet, and has no options, that of the named member."""
+        if self.has_generalist or self.generalist_options:
+            return self.generalist.card
+        return registry.get("generalists", self.generalist_name).card
+
     @cached_property
     def arbiter(self) -> Arbiter:
         return load_arbiter(self.arbiter_file)

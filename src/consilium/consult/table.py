@@ -90,11 +90,8 @@ class Table:
         return [view for study in self.case.studies for item in study.images for view in views(item)]
 
     def _opinion(self, name: str, card: Card, arguments: Mapping[str, Any] | None = None) -> Opinion:
-        opinion = self._examined(name, card, arguments)
-        return opinion if card.modalities else replace(opinion, basis="genome")
-
-    def _examined(self, name: str, card: Card, arguments: Mapping[str, Any] | None) -> Opinion:
-        silent = Opinion(name, card.version, reliability=card.scores, licence=card.licence)
+        basis: Any = "pictures" if card.modalities else "genome"
+        silent = Opinion(name, card.version, reliability=card.scores, licence=card.licence, basis=basis)
         reason = refused(card, self.case)
         if reason is not None:
             return replace(silent, abstained=reason)
@@ -106,7 +103,7 @@ class Table:
             except MissingPackageError as error:
                 return replace(silent, abstained=str(error))
         self._speaks(card)
-        return opinion
+        return opinion if opinion.basis == basis else replace(opinion, basis=basis)
 
     def _search(self) -> tuple[Precedent, ...]:
         images = self.views()

@@ -92,8 +92,16 @@ def load(
         Writer(processor, model.config.image_seq_length),
         None if quantise else Gradients(model, eyes),
         length_normalised,
-        replace(CARD, version=version),
+        replace(CARD, version=version, trained_on=CARD.trained_on if _is_ours(source) else {}),
     )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is the checkpoint that this card describes. What another one learnt is not known here."""
+    from consilium import weights
+
+    found = weights.status(WEIGHTS).folder
+    return found is not None and found.resolve() == folder.resolve()
 
 
 def _is_tower(encoder: Encoder, model: Any) -> bool:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from consilium.consult.arbiter import GENERALIST, PRECEDENTS, Piece, doubtful, weighable
+from consilium.consult.arbiter import doubtful, weighable
+from consilium.consult.arbitrate import arbitrate, counts, learnt, own_reading
 from consilium.consult.prompt import Evidence
 from consilium.consult.several import about, voted
 from consilium.consult.table import Table
 from consilium.consult.vote import votes
-from consilium.errors import CannotScoreError
 from consilium.types import Answer, Opinion
-
-_TOLD = 2
 
 
 def decide(table: Table) -> Answer:
@@ -25,37 +23,13 @@ def decide(table: Table) -> Answer:
     if not options:
         return table.weigh(opinions, precedents)
     if table.case.multiple:
-        return _several(table, Evidence(opinions, precedents, learnt=_learnt(table, opinions)))
+        return _several(table, Evidence(opinions, precedents, learnt=learnt(table, opinions)))
     if not votes(opinions, options, table.case.question):
         return Answer("", abstained=_why_nobody(opinions, options))
-    arbiter = table.panel.arbiter
-    evidence = Evidence(opinions, precedents, table.broader(), learnt=_learnt(table, opinions))
+    evidence = Evidence(opinions, precedents, table.broader(), learnt=learnt(table, opinions))
     pieces, afar = weighable(table.case, evidence)
-    most = float(arbiter.probabilities(pieces, asked=False).max())
-    read = _own_reading(table) if doubtful(arbiter.sure, most, afar) else None
-    asked = read is not None
-    if asked:
-        pieces, _ = weighable(table.case, evidence, read)
-    found = arbiter.probabilities(pieces, asked)
-    chosen, most = options[int(found.argmax())], float(found.max())
-    told = "; ".join(_told(piece, lead) for piece, lead in arbiter.influence(pieces, asked)[:_TOLD])
-    answer = Answer(
-        chosen,
-        chosen,
-        {option: float(p) for option, p in zip(options, found, strict=True)},
-        calibrated=not afar,
-        sections={"relied on": told},
-        citations=(
-            *(p.name for p in pieces if p.name not in (PRECEDENTS, GENERALIST)),
-            *(p.case_id for p in precedents),
-        ),
-    )
-    if most < arbiter.floor:
-        reason = (
-            f"no option is likely enough: {chosen} {100 * most:.0f} %, and {100 * arbiter.floor:.0f} % are asked for"
-        )
-        return replace(answer, text="", choice=None, abstained=reason)
-    return replace(answer, caution=table.conflict(answer, opinions))
+    most = float(table.panel.arbiter.probabilities(pieces, asked=False).max())
+    return arbitrate(table, evidence, _read(table, opinions, most, afar))
 
 
 def _several(table: Table, evidence: Evidence) -> Answer:
@@ -70,7 +44,7 @@ def _several(table: Table, evidence: Evidence) -> Answer:
     found = {option: arbiter.probabilities(pieces, False) for option, (pieces, _) in weighed.items()}
     afar = max(far for _, far in weighed.values())
     least_sure = min(float(p.max()) for p in found.values())
-    read = _own_reading(table) if arbiter.several and doubtful(arbiter.sure, least_sure, afar) else None
+    read = _read(table, evidence.opinions, least_sure, afar) if arbiter.several else None
     if read is not None:
         for option, asked in asked_of.items():
             pieces, _ = weighable(*asked, {"yes": read[option], "no": 1 - read[option]})
@@ -79,24 +53,10 @@ def _several(table: Table, evidence: Evidence) -> Answer:
     return replace(answer, caution=table.conflict(answer, evidence.opinions))
 
 
-def _learnt(table: Table, opinions: Sequence[Opinion]) -> frozenset[str]:
-    """The sets that those who spoke were trained on."""
-    cards = table.panel.specialists
-    return frozenset(name for o in opinions if o.abstained is None for name in cards[o.specialist].trained_on)
-
-
-def _own_reading(table: Table) -> dict[str, float] | None:
-    """What the generalist makes of the case alone; None where it sees no images, and would say its prior again, or cannot
-    rate options."""
-    generalist = table.panel.generalist
-    if unread := table.unread():
-        table.notes.append(f"{unread} ({generalist.card.name}): it was not asked")
-        return None
-    try:
-        return table.rate(table.compose(profile="measured"))
-    except CannotScoreError as reason:
-        table.notes.append(f"{reason} It was not asked.")
-        return None
+def _read(table: Table, opinions: Sequence[Opinion], most: float, afar: float) -> dict[str, float] | None:
+    """The generalist's own reading, where the others are in doubt and it counts."""
+    asked = doubtful(table.panel.arbiter.sure, most, afar) and counts(table, opinions)
+    return own_reading(table) if asked else None
 
 
 def _why_nobody(opinions: Sequence[Opinion], options: Sequence[str]) -> str:
@@ -105,7 +65,3 @@ def _why_nobody(opinions: Sequence[Opinion], options: Sequence[str]) -> str:
     reasons = [f"{opinion.specialist}: {opinion.abstained}" for opinion in opinions]
     admitted = [f"{o.specialist}: {o.abstained}" for o in opinions if o.foreignness is not None]
     return f"every specialist abstained ({(admitted or reasons or ['there is none'])[0]})"
-
-
-def _told(piece: Piece, lead: float) -> str:
-    return f"{piece.words} ({'for' if lead >= 0 else 'against'} this answer)"

@@ -1,5 +1,6 @@
 """triggered: the generalist calls experts by name, mid-answer, and is shown what they returned (VILA-M3's idea, with a gate by
-card, checked arguments, several experts and rounds). Who is not called does not speak."""
+card, checked arguments, several experts and rounds). Who is not called does not speak, but for those whose card is for just this
+question. A closed question is then weighed by measured evidence where it is known what the generalist learnt (decision 0016)."""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ from dataclasses import replace
 
 from consilium.consult import returns
 from consilium.consult.admit import Request, admitted
+from consilium.consult.arbitrate import arbitrate, counts, learnt, own_reading
 from consilium.consult.calls import find
 from consilium.consult.cards_prompt import offered as offer
-from consilium.consult.choose import choose, key, shortlist
-from consilium.consult.prompt import images_of
+from consilium.consult.choose import choose, key, knows_all, shortlist
+from consilium.consult.prompt import Evidence, images_of
 from consilium.consult.route import demand_modality
 from consilium.consult.table import Table
+from consilium.consult.vote import votes
 from consilium.errors import UsageError
 from consilium.protocols import Card
 from consilium.types import Answer, Message, Opinion
@@ -32,24 +35,44 @@ def decide(table: Table) -> Answer:
         left_out = ", ".join(card.name for card in fitting if card not in cards)
         table.notes.append(f"not offered, since others know more of what is asked: {left_out}")
     messages, heard = _consulted(table, cards)
-    measured = _measured(table, fitting, heard)
+    uncalled = _uncalled(table, fitting, heard)
+    if _weighs(table) and votes((*heard, *uncalled), table.case.options, table.case.question):
+        return _weighed(table, messages, heard, uncalled)
     if heard:
         return _answer(table, messages, heard)
-    if measured:
-        return table.weigh(measured)
+    if uncalled:
+        return table.weigh(uncalled)
     table.notes.append(f"nobody was called; by their cards there fit {', '.join(card.name for card in cards)}")
     return table.weigh()
 
 
-def _measured(table: Table, fitting: Sequence[Card], heard: Sequence[Opinion]) -> list[Opinion]:
-    """What those say who outline and measure such a picture, where the question is open and nobody called them: a report should
-    not lack a measurement because a small generalist forgot to ask."""
-    spoke = {opinion.specialist for opinion in heard}
-    left = [c.name for c in fitting if c.outlines and not c.on_call and c.name not in spoke]
-    if table.case.options or not left:
-        return []
-    table.notes.append(f"asked by its card, though the generalist did not call it: {', '.join(left)}")
+def _uncalled(table: Table, fitting: Sequence[Card], heard: Sequence[Opinion]) -> list[Opinion]:
+    """What those say whom nobody called though by their card they are for just this: of an open question, who outline and measure
+    such a picture; of a closed one, whose classes are the options. An answer should not lack them because a small generalist
+    forgot to ask."""
+    options, spoke = table.case.options, {opinion.specialist for opinion in heard}
+    wanted = [c for c in fitting if (knows_all(c, options) and _weighs(table) if options else c.outlines)]
+    left = [card.name for card in wanted if not card.on_call and card.name not in spoke]
+    if left:
+        table.notes.append(f"asked by its card, though the generalist did not call it: {', '.join(left)}")
     return [table.hear(name, {}) for name in left]
+
+
+def _weighs(table: Table) -> bool:
+    """Whether measured evidence decides: a closed question, and a generalist that sees and whose card says what it learnt."""
+    asked = bool(table.case.options) and not table.case.multiple and table.profile == "measured"
+    return asked and table.panel.generalist.sees_images and bool(table.panel.generalist_card.trained_on)
+
+
+def _weighed(
+    table: Table, messages: Sequence[Message], heard: Sequence[Opinion], uncalled: Sequence[Opinion]
+) -> Answer:
+    """Those who spoke and what the generalist made of it, weighed; its own reading where it called nobody."""
+    spoke, own = (*heard, *uncalled), Answer("")
+    if counts(table, spoke):
+        own = table.answer(messages) if heard else replace(own, probabilities=own_reading(table) or {})
+    weighed = arbitrate(table, Evidence(spoke, learnt=learnt(table, spoke)), own.probabilities or None)
+    return replace(weighed, findings=own.findings)
 
 
 def _consulted(table: Table, cards: Sequence[Card]) -> tuple[list[Message], list[Opinion]]:

@@ -1,0 +1,74 @@
+"""A closed question weighed by measured evidence, for the policies that do: what the arbiter makes of experts, known cases and
+the generalist's reading, and whether that reading counts (decision 0016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from consilium.consult.arbiter import GENERALIST, PRECEDENTS, Piece, weighable
+from consilium.consult.prompt import Evidence
+from consilium.consult.table import Table
+from consilium.errors import CannotScoreError
+from consilium.types import Answer, Opinion
+
+_TOLD = 2
+
+
+def arbitrate(table: Table, evidence: Evidence, read: Mapping[str, float] | None = None) -> Answer:
+    """The likeliest option by the arbiter's weights, calibrated where nobody is far afield, with what decided in words; an
+    abstention where none is likely enough. read: option -> probability that the generalist gives it, None without it."""
+    arbiter, options, asked = table.panel.arbiter, table.case.options, read is not None
+    pieces, afar = weighable(table.case, evidence, read)
+    found = arbiter.probabilities(pieces, asked)
+    chosen, most = options[int(found.argmax())], float(found.max())
+    answer = Answer(
+        chosen,
+        chosen,
+        {option: float(p) for option, p in zip(options, found, strict=True)},
+        calibrated=not afar,
+        sections={"relied on": "; ".join(_told(p, lead) for p, lead in arbiter.influence(pieces, asked)[:_TOLD])},
+        citations=(
+            *(p.name for p in pieces if p.name not in (PRECEDENTS, GENERALIST)),
+            *(p.case_id for p in evidence.precedents),
+        ),
+    )
+    if most < arbiter.floor:
+        reason = (
+            f"no option is likely enough: {chosen} {100 * most:.0f} %, and {100 * arbiter.floor:.0f} % are asked for"
+        )
+        return replace(answer, text="", choice=None, abstained=reason)
+    return replace(answer, caution=table.conflict(answer, evidence.opinions))
+
+
+def learnt(table: Table, opinions: Sequence[Opinion]) -> frozenset[str]:
+    """The sets that those who spoke were trained on."""
+    cards = table.panel.specialists
+    return frozenset(name for o in opinions if o.abstained is None for name in cards[o.specialist].trained_on)
+
+
+def counts(table: Table, opinions: Sequence[Opinion]) -> bool:
+    """Whether the generalist's reading counts beside those who spoke. What it is worth was measured on sets that it learnt; where
+    its card says what it learnt, and that is nothing of what they learnt, it does not. A note says so."""
+    card = table.panel.generalist_card
+    if not card.trained_on or learnt(table, opinions) & set(card.trained_on):
+        return True
+    table.notes.append(f"generalist {card.name} learnt none of what those who spoke learnt: its reading does not count")
+    return False
+
+
+def own_reading(table: Table) -> dict[str, float] | None:
+    """What the generalist makes of the case alone; None where it sees no images, and would say its prior again, or cannot
+    rate options."""
+    if unread := table.unread():
+        table.notes.append(f"{unread} ({table.panel.generalist_card.name}): it was not asked")
+        return None
+    try:
+        return table.rate(table.compose(profile="measured"))
+    except CannotScoreError as reason:
+        table.notes.append(f"{reason} It was not asked.")
+        return None
+
+
+def _told(piece: Piece, lead: float) -> str:
+    return f"{piece.words} ({'for' if lead >= 0 else 'against'} this answer)"
