@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,6 +146,11 @@ class Bench(Panel):
     def generalist(self) -> Generalist:
         assert self.chief is not None
         return self.chief()
+
+
+def only_shipped() -> None:
+    """From here on the registry finds nobody that the user of this machine has trained."""
+    os.environ["CONSILIUM_HOME"] = str(Path(".venv/records/nobody").resolve())
 
 
 @functools.cache

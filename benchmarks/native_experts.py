@@ -93,6 +93,7 @@ def measure(options: Any, study: str, diagnoses: Sequence[common.Diagnosis]) -> 
 
 def main() -> None:
     options = common.parser(__doc__, STUDY).parse_args()
+    common.only_shipped()
     common.write(options, STUDY, measure(options, STUDY, common.DIAGNOSES))
 
 

@@ -39,7 +39,7 @@ from consilium.protocols import Card, Generalist
 from consilium.train.conversations import cards as taught
 from consilium.train.conversations.cards import Task
 from consilium.types import Case, Completion, Message, Study
-from native_common import native
+from native_common import native, only_shipped
 from triggers_gate import ASKED, SEED, gate, share
 
 WHOLE, PICTURES = 400, 6
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--offer", choices=("all", "gated"), default="all")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    only_shipped()
     real = {name: m.card for name, m in registry.find("specialists").items() if name != ROUTER}
     report: dict[str, Any] = {"command": _command(options), "cards": sorted(real), "gate": gate(options.gate, real)}
     if options.turns:
