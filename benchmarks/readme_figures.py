@@ -160,9 +160,7 @@ def _native_vqa(report: Mapping[str, Any], command: str) -> Iterator[Row]:
         yield Row(f"{name}, {report['split']}: {words}", report["image_disjoint"][name][key], command)
         gap = report[f"{name}_minus"].get("question_only", {}).get(key)
         if gap:
-            yield Row(
-                f"{name}, less a model that never sees the picture: {words} ({_p(gap['p_holm'])})", gap, command
-            )
+            yield Row(f"{name}, less a model that never sees the picture: {words} ({_p(gap['p_holm'])})", gap, command)
     if "official_test_leaky" in report:
         leaky = report["official_test_leaky"]
         words = f"{name}, VQA-RAD official test, leaky ({leaky['learnt_questions']} of its questions were learnt)"
@@ -249,12 +247,12 @@ def _medsam(report: Mapping[str, Any], command: str) -> Iterator[Row]:
                 yield Row(f"medsam on {folder}, by a {prompt}: Dice", prompts[prompt]["Dice"], command)
 
 
-def _triggers(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+def _triggers(report: Mapping[str, Any], command: str, title: str = "triggers") -> Iterator[Row]:
     for kind, figures in report["figures"].items():
         where = "all turns" if kind == "all" else kind
-        yield Row(f"triggers, {where}: right expert and arguments", figures["right expert and arguments"], command)
+        yield Row(f"{title}, {where}: right expert and arguments", figures["right expert and arguments"], command)
     gate = report["gate"]["turns without a violation carried out"]
-    yield Row("triggers, gate: adversarial turns without a call that a card forbids", gate, command)
+    yield Row(f"{title}, gate: adversarial turns without a call that a card forbids", gate, command)
 
 
 def _native_experts(report: Mapping[str, Any], command: str, title: str = "experts on call") -> Iterator[Row]:
@@ -284,6 +282,7 @@ READERS = {
     "native_diagnosis": _native_diagnosis,
     "native_guided": _native_guided,
     "triggers": _triggers,
+    "triggers_gated": partial(_triggers, title="triggers, cards that admit the picture alone"),
     "native_experts": _native_experts,
     "native_experts_unlearnt": partial(_native_experts, title="experts on call for what native never learnt"),
     "native_speed": _native_speed,
