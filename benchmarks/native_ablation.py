@@ -36,7 +36,7 @@ from consilium.train.stages import Places, make_student, run_stage, take
 SHORT = (
     "stages.alignment.mix={ alignment = 0.1 }",
     "stages.alignment.tokens=2048",
-    "stages.instruction.mix={ instruction = 0.2 }",
+    "stages.instruction.mix={ instruction = 0.06 }",
     "stages.instruction.tokens=2048",
     "stages.instruction.epochs=1.0",
 )
