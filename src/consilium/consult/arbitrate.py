@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from consilium.consult.arbiter import GENERALIST, PRECEDENTS, Piece, weighable
 from consilium.consult.prompt import Evidence
+from consilium.consult.several import voted
 from consilium.consult.table import Table
+from consilium.consult.vote import votes
 from consilium.errors import CannotScoreError
 from consilium.types import Answer, Opinion
 
@@ -48,12 +50,18 @@ def learnt(table: Table, opinions: Sequence[Opinion]) -> frozenset[str]:
 
 
 def counts(table: Table, opinions: Sequence[Opinion]) -> bool:
-    """Whether the generalist's reading counts beside those who spoke. What it is worth was measured on sets that it learnt; where
-    its card says what it learnt, and that is nothing of what they learnt, it does not. A note says so."""
-    card = table.panel.generalist_card
-    if not card.trained_on or learnt(table, opinions) & set(card.trained_on):
+    """Whether the generalist's reading counts beside the opinions that know the options. What it is worth was measured on sets
+    that it learnt: where its card says what it learnt, and that is nothing of what they learnt, it does not. A note says so."""
+    case, card = table.case, table.panel.generalist_card
+    by_option = (
+        voted(opinions, case.options).values() if case.multiple else [votes(opinions, case.options, case.question)]
+    )
+    knowing = [opinion for opinion in opinions if any(opinion.specialist in cast for cast in by_option)]
+    if not card.trained_on or learnt(table, knowing) & set(card.trained_on):
         return True
-    table.notes.append(f"generalist {card.name} learnt none of what those who spoke learnt: its reading does not count")
+    table.notes.append(
+        f"generalist {card.name} learnt nothing of what they learnt who know this: its reading does not count"
+    )
     return False
 
 
