@@ -55,7 +55,7 @@ study-native: native
 	$(BIN)/python benchmarks/native_train_speed.py --shards $(NATIVE)/shards
 	$(BIN)/python benchmarks/native_ablation.py --shards $(NATIVE)/shards --out-folder $(NATIVE)/ablation
 
-# Suites of specialists on nine sets, every policy at home and out of domain. Interrupted, it goes on.
+# Suites of specialists on eleven sets, every policy at home and out of domain, kept in CONSILIUM_HOME/studies. Interrupted, it goes on.
 study-gsco: $(READY)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	$(BIN)/python benchmarks/gsco.py

@@ -25,7 +25,7 @@ from consilium.evaluate.arbitration_report import Rates, Report, report
 from consilium.evaluate.plan import Wishes, plan
 from consilium.evaluate.records import Row, Run, read_run
 from consilium.evaluate.run import Evaluation, run
-from gsco_places import Place, Studied, home, room
+from gsco_places import Place, Studied, apart, home, room
 
 SETS = ("kermany", "brain", "lung_ct", "breast")  # those whose kind of picture the generalist has learnt
 POLICIES = ("moed", "gsco", "arbitrated")
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes that ask")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    apart()
     told = tomllib.loads(options.config.read_text(encoding="utf-8"))["sets"]
     suites = argparse.Namespace(data=options.data, seeds=1)
     places = [home(s, suites) for s in told if s["name"] in (options.only or SETS)]

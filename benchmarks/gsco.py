@@ -41,7 +41,7 @@ from consilium.settings import settings
 from consilium.train.arbiter import Weighed, fit
 from consilium.train.suite_store import read_held_out
 from gsco_cases import held_out, recalled
-from gsco_places import Place, Studied, away, home, room, with_cases
+from gsco_places import Place, Studied, apart, away, home, room, with_cases
 
 OURS, BEST, WITHOUT = "arbitrated", "best specialist", "arbitrated without the generalist"
 DEAR = ("moed", "rad", "gsco")
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--suites", action="store_true", help="train the suites and stop")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    apart()
     told = tomllib.loads(options.config.read_text(encoding="utf-8"))
     if options.parts:
         parts = [json.loads(part.read_text(encoding="utf-8")) for part in options.parts]

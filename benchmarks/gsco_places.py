@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -58,6 +59,11 @@ def _generalist(name: str) -> RememberedGeneralist:
     """Loaded once for all runs of a process."""
     inner = registry.get("generalists", name).load(encoder=encoder())
     return RememberedGeneralist(inner, room() / "ratings.jsonl")
+
+
+def apart() -> None:
+    """From here on what is trained lives in CONSILIUM_HOME/studies, apart from the members whom `consilium ask` consults."""
+    os.environ["CONSILIUM_HOME"] = str(settings().home / "studies")
 
 
 def room() -> Path:
