@@ -245,6 +245,16 @@ def test_what_a_generalist_never_learnt_it_does_not_decide(panel: Panel, called:
     assert ("asked by its card, though" in notes(alone)) is not called
 
 
+@pytest.mark.parametrize("policy", ["gsco", "moed"])
+def test_where_it_decides_all_the_same_a_caution_says_so(panel: Panel, policy: str) -> None:
+    rates = {"clear": -0.01, "mass": -6.0}
+    for learnt, cautioned in (("elsewhere", True), ("phantoms", False)):
+        panel._loaded[""] = Speaker(("clear",), rates, card=replace(Speaker(()).card, trained_on={learnt: ""}))
+        answer = consult(case(), panel, policy).answer
+        assert answer.choice == "clear" and "their vote is mass" in answer.caution
+        assert ("learnt nothing of what they learnt" in answer.caution) is cautioned
+
+
 def test_of_a_volume_the_slice_that_shows_most_is_drawn() -> None:
     volume = Volume(np.zeros((5, 32, 32), np.int16), "v", (1.0, 1.0, 1.0), np.eye(4))
     labels = np.zeros((5, 32, 32), np.uint8)

@@ -52,17 +52,32 @@ def learnt(table: Table, opinions: Sequence[Opinion]) -> frozenset[str]:
 def counts(table: Table, opinions: Sequence[Opinion]) -> bool:
     """Whether the generalist's reading counts beside the opinions that know the options. What it is worth was measured on sets
     that it learnt: where its card says what it learnt, and that is nothing of what they learnt, it does not. A note says so."""
+    if not (why := _stranger(table, opinions)):
+        return True
+    table.notes.append(f"{why}: its reading does not count")
+    return False
+
+
+def warned(table: Table, answer: Answer, opinions: Sequence[Opinion]) -> Answer:
+    """The answer of a generalist that decides by its policy, with a caution where its reading would not count elsewhere."""
+    why = _stranger(table, opinions) if table.panel.generalist.sees_images and table.case.options else ""
+    if not why or answer.abstained is not None:
+        return answer
+    said = f"{why}, and decides by this policy all the same; arbitrated and panel_vote let them decide"
+    return replace(answer, caution="; ".join(filter(None, [answer.caution, said])))
+
+
+def _stranger(table: Table, opinions: Sequence[Opinion]) -> str:
+    """That the generalist learnt nothing of what those learnt who know the options; "" where it did, where nobody knows them, or
+    where its card does not say what it learnt."""
     case, card = table.case, table.panel.generalist_card
     by_option = (
         voted(opinions, case.options).values() if case.multiple else [votes(opinions, case.options, case.question)]
     )
     knowing = [opinion for opinion in opinions if any(opinion.specialist in cast for cast in by_option)]
-    if not card.trained_on or learnt(table, knowing) & set(card.trained_on):
-        return True
-    table.notes.append(
-        f"generalist {card.name} learnt nothing of what they learnt who know this: its reading does not count"
-    )
-    return False
+    if not card.trained_on or not knowing or learnt(table, knowing) & set(card.trained_on):
+        return ""
+    return f"generalist {card.name} learnt nothing of what they learnt who know this"
 
 
 def own_reading(table: Table) -> dict[str, float] | None:

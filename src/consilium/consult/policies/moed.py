@@ -1,8 +1,9 @@
 """moed: Mixture-of-Expert Diagnosis. The specialists' diagnoses stand in the generalist's prompt (GSCo)."""
 
+from consilium.consult.arbitrate import warned
 from consilium.consult.table import Table
 from consilium.types import Answer
 
 
 def decide(table: Table) -> Answer:
-    return table.weigh(table.opinions())
+    return warned(table, table.weigh(table.opinions()), table.opinions())
