@@ -63,7 +63,7 @@ def warned(table: Table, answer: Answer, opinions: Sequence[Opinion]) -> Answer:
     why = _stranger(table, opinions) if table.panel.generalist.sees_images and table.case.options else ""
     if not why or answer.abstained is not None:
         return answer
-    said = f"{why}, and decides by this policy all the same; arbitrated and panel_vote let them decide"
+    said = f"{why}; it decides by this policy all the same, arbitrated and panel_vote leave it to them"
     return replace(answer, caution="; ".join(filter(None, [answer.caution, said])))
 
 
@@ -77,7 +77,7 @@ def _stranger(table: Table, opinions: Sequence[Opinion]) -> str:
     knowing = [opinion for opinion in opinions if any(opinion.specialist in cast for cast in by_option)]
     if not card.trained_on or not knowing or learnt(table, knowing) & set(card.trained_on):
         return ""
-    return f"generalist {card.name} learnt nothing of what they learnt who know this"
+    return f"generalist {card.name} was trained on nothing that the specialists who know this learnt from"
 
 
 def own_reading(table: Table) -> dict[str, float] | None:
