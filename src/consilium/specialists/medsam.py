@@ -57,9 +57,9 @@ CARD = Card(
     licence="Apache-2.0",
     evidence="results/medsam.json",
     scores=(
-        Score("Dice by a box, skin_ham10000", 0.9171, 0.8926, 0.9408, 17),
-        Score("Dice by a box, lgg_mri_genomics", 0.8155, 0.7459, 0.8705, 17),
-        Score("Dice by a box, cxr_lungmask_v7_covid", 0.8673, 0.8453, 0.8895, 34),
+        Score("Dice by a box, skin_ham10000", 0.8956, 0.8815, 0.9087, 100),
+        Score("Dice by a box, lgg_mri_genomics", 0.8294, 0.8029, 0.8524, 100),
+        Score("Dice by a box, cxr_lungmask_v7_covid", 0.873, 0.8646, 0.8819, 174),
     ),
     not_for=(
         "finding or naming a lesion: it outlines what it is shown, and does not always notice that nothing is there",
