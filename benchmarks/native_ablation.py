@@ -1,6 +1,6 @@
 """Ablations of the native generalist's recipe: short trainings, alike but for one thing each, judged on the val splits.
 
-python benchmarks/native_ablation.py --out-folder RUNS --shards RUNS/shards (about 6 minutes a row on two cores)
+python benchmarks/native_ablation.py --out-folder RUNS --shards RUNS/shards (about 8 minutes a row on two cores)
 
 Every row starts from the same data in the same order, and is judged on the same val questions: the share of closed ones
 whose right option is the most likely, and the mean loss on the answers, with every visual token shown. The warm start and the

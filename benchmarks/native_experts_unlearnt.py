@@ -17,6 +17,7 @@ from pathlib import Path
 
 import native_common as common
 from consilium import registry
+from consilium.cli.common import counting
 from consilium.consult.panel import DEFAULT_ENCODER
 from consilium.datasets.folder import FolderDataset, read_folder
 from consilium.train.specialist import Recipe, train
@@ -76,8 +77,8 @@ def main() -> None:
     encoder = registry.get("encoders", DEFAULT_ENCODER).load()
     for diagnosis in DIAGNOSES:
         if not (home / "specialists" / diagnosis.specialist / "card.json").is_file():
-            made = train(_data(options.data, diagnosis), _recipe(diagnosis), encoder, home / "specialists")
-            print(made.name, *(f"{score.metric} {score.value:.3f}" for score in made.scores[:2]))
+            with counting(f"pictures of {diagnosis.folder}") as tell:
+                train(_data(options.data, diagnosis), _recipe(diagnosis), encoder, home / "specialists", tell)
     common.write(options, STUDY, measure(options, STUDY, DIAGNOSES))
 
 

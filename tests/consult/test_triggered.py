@@ -243,6 +243,7 @@ def test_what_a_generalist_never_learnt_it_does_not_decide(panel: Panel, called:
     assert "trained on nothing that" in notes(alone) and "trained on nothing" not in notes(both)
     assert both.answer.probabilities["clear"] > alone.answer.probabilities["clear"]
     assert ("asked by its card, though" in notes(alone)) is not called
+    assert alone.answer.calibrated and both.answer.calibrated is not called
 
 
 @pytest.mark.parametrize("policy", ["gsco", "moed"])

@@ -67,12 +67,14 @@ def _weighs(table: Table) -> bool:
 def _weighed(
     table: Table, messages: Sequence[Message], heard: Sequence[Opinion], uncalled: Sequence[Opinion]
 ) -> Answer:
-    """Those who spoke and what the generalist made of it, weighed; its own reading where it called nobody."""
+    """Those who spoke and what the generalist made of it, weighed; its own reading where it called nobody. The weights were
+    fitted on readings without evidence: one made after hearing the experts tells twice what they said, and is not called calibrated."""
     spoke, own = (*heard, *uncalled), Answer("")
     if counts(table, spoke):
         own = table.answer(messages) if heard else replace(own, probabilities=own_reading(table) or {})
     weighed = arbitrate(table, Evidence(spoke, learnt=learnt(table, spoke)), own.probabilities or None)
-    return replace(weighed, findings=own.findings)
+    twice = bool(heard and own.probabilities)
+    return replace(weighed, findings=own.findings, calibrated=weighed.calibrated and not twice)
 
 
 def _consulted(table: Table, cards: Sequence[Card]) -> tuple[list[Message], list[Opinion]]:
