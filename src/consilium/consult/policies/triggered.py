@@ -68,7 +68,7 @@ def _weighed(
     table: Table, messages: Sequence[Message], heard: Sequence[Opinion], uncalled: Sequence[Opinion]
 ) -> Answer:
     """Those who spoke and what the generalist made of it, weighed; its own reading where it called nobody. The weights were
-    fitted on readings without evidence: one made after hearing the experts tells twice what they said, and is not called calibrated."""
+    fitted on readings without evidence: one made after it heard the experts counts them twice: not calibrated."""
     spoke, own = (*heard, *uncalled), Answer("")
     if counts(table, spoke):
         own = table.answer(messages) if heard else replace(own, probabilities=own_reading(table) or {})
