@@ -26,6 +26,7 @@ class Card:
     scores        those figures, on data it never saw.
     not_for       uses that it must not be put to.
     outlines      it outlines and measures: it is asked where the question is open, or by name, for it answers no closed one.
+    drafts        it writes a report, and is asked as one that outlines is.
     """
 
     kind: str
@@ -44,6 +45,12 @@ class Card:
     not_for: tuple[str, ...] = ()
     on_call: bool = False
     outlines: bool = False
+    drafts: bool = False
+
+    @property
+    def open_only(self) -> bool:
+        """Whether it has nothing to say on a closed question."""
+        return self.outlines or self.drafts
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,6 +127,7 @@ def read_card(path: Path) -> Card:
             not_for=tuple(data.get("not_for", ())),
             on_call=bool(data.get("on_call", False)),
             outlines=bool(data.get("outlines", False)),
+            drafts=bool(data.get("drafts", False)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise MemberError(

@@ -95,9 +95,7 @@ class Volume(_ComparesArrays):
 
     def slice(self, index: int) -> Image:
         """The slice `index` as an Image (rows, columns); raises IndexError outside the stack."""
-        return Image(
-            self.voxels[index], f"{self.uid}#{index}", (self.spacing_mm[1], self.spacing_mm[2]), self.window, self.units
-        )
+        return Image(self.voxels[index], f"{self.uid}#{index}", self.spacing_mm[1:], self.window, self.units)
 
 
 def _digest(array: Array, window: tuple[float, float] | None) -> str:
@@ -204,7 +202,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one specialist says of the pictures or the genome (`basis`): findings, or `abstained` with the reason.
+    """What one specialist says of the pictures or the genome (`basis`): findings, a report (`draft`), or `abstained` with
+    the reason.
 
     caution      why its probabilities deserve less trust here than its card promises; "" where they do not.
     exclusive    exactly one of the concepts holds (but for groups), else any number.
@@ -226,6 +225,7 @@ class Opinion:
     segmentations: tuple[Segmentation, ...] = ()
     weight: float = 1.0
     basis: Literal["pictures", "genome"] = "pictures"
+    draft: str = ""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def test_a_folder_becomes_a_specialist(given: Path, home: Path) -> None:
 
 def test_what_cannot_be_added_is_said(given: Path, home: Path) -> None:
     for words, said in (
-        ((str(given), "--as", "pickle"), "it is one of: bundle, xrv, estimator"),
+        ((str(given), "--as", "pickle"), "it is one of: bundle, xrv, estimator, writer"),
         ((str(given / "none"), "--as", "xrv"), "is no folder"),
         ((str(given), "--as", "xrv"), "no weights known by name"),
         ((str(given), "--as", "xrv", "--torchscript"), "is for bundles"),

@@ -209,6 +209,14 @@ def test_who_has_answered_is_not_asked_again(panel: Panel) -> None:
     assert "no more calls were taken" in notes(told)
 
 
+def test_calls_without_end_give_an_answer_from_what_was_heard(panel: Panel) -> None:
+    told = held(panel, *("<MASS_FINDER()>",) * 5, "There is a mass.", asked=case(options=()))
+    assert told.answer.text == "There is a mass." and told.answer.abstained is None
+    assert "last words were another call" in notes(told)
+    asked_again = told.exchange[-2].text
+    assert "Specialist mass_finder" in asked_again and "<MASS_FINDER()>" not in asked_again
+
+
 def test_an_abstention_returns_with_its_reason(panel: Panel, outliner: Expert) -> None:
     outliner.found = Opinion("outliner", "1", abstained="the film is cut off")
     panel.seat("outliner", outliner)

@@ -9,14 +9,15 @@ import typer
 
 from consilium.cli.common import emit
 
-KINDS = ("bundle", "xrv", "estimator")
+KINDS = ("bundle", "xrv", "estimator", "writer")
 
 
 def add(
     folder: Annotated[
-        Path, typer.Argument(help="A MONAI bundle, a folder of TorchXRayVision weights, or card.toml with model.onnx.")
+        Path,
+        typer.Argument(help="A MONAI bundle, TorchXRayVision weights, or card.toml with model.onnx or a checkpoint."),
     ],
-    kind: Annotated[str, typer.Option("--as", help="What it is: bundle, xrv or estimator.")],
+    kind: Annotated[str, typer.Option("--as", help="What it is: bundle, xrv, estimator or writer (of reports).")],
     name: Annotated[str, typer.Option(help="What to call the specialist; by default what its card says.")] = "",
     torchscript: Annotated[
         bool, typer.Option(help="Run models/model.ts of a bundle, which is a program: where you trust its author.")
@@ -44,6 +45,6 @@ def add(
     if json:
         emit(card)
         return
-    named = ", ".join(concept.meaning for concept in card.concepts[:8])
+    named = ", ".join(concept.meaning for concept in card.concepts[:8]) or "drafts of reports"
     more = f" and {len(card.concepts) - 8} more" if len(card.concepts) > 8 else ""
     typer.echo(f"added {card.name} ({', '.join(card.modalities)}: {named}{more}), licence: {card.licence}")

@@ -106,6 +106,7 @@ def _said(opinion: Opinion) -> str:
     lines += [sentence(structure) for structure in outlined[:_TOP_STRUCTURES]]
     if len(outlined) > _TOP_STRUCTURES:
         lines.append(f"and {len(outlined) - _TOP_STRUCTURES} more outlined; all stand on the page")
+    lines += [f"wrote: {opinion.draft}"] if opinion.draft else []
     lines = lines or ["nothing to report"]
     if (doubt := wording.calibration(opinion)) not in {"", "calibrated"}:
         lines.append(f"({doubt})")

@@ -34,6 +34,7 @@ SYSTEM = (
 NO_FINDING = "No finding"
 # Least AUROC -> what a specialist is called.
 REPUTE = ((0.88, "reliable"), (0.75, "fair"), (0.65, "weak"), (0.0, "unreliable"))
+DRAFTED = "Report drafted by specialist {specialist}: {report}"
 _SHOWN_CONCEPTS = 3
 _SHOWN_REPORTS, _REPORT_WORDS = 2, 80
 
@@ -79,6 +80,9 @@ def _published(case: Case, evidence: Evidence) -> str:
         lines = [f"You are required to answer the question based on the medical image. The question is {case.question}"]
     else:
         lines.append(f"The possible diagnoses are: {', '.join(map(repr, _offered(case)))}.")
+    drafts = () if case.options else _drafts(evidence.opinions)
+    if drafts:
+        lines.append(f"The reports of the specialist models are: {' '.join(text for _, text in drafts)}")
     reports = () if case.options else _reports(evidence.precedents)
     if reports:
         lines.append(f"The reports of the most similar cases are: {' '.join(text for text, _ in reports)}")
@@ -117,7 +121,10 @@ def _lines(case: Case, evidence: Evidence) -> list[str]:
     if evidence.precedents:
         shown = [(option_of(p.label, case.options, evidence.broader), p.similarity) for p in evidence.precedents]
         lines.append(_precedent_line(shown))
-    reports = () if case.options else _reports(evidence.precedents)
+    if case.options:
+        return lines
+    lines += [DRAFTED.format(specialist=name, report=text) for name, text in _drafts(evidence.opinions)]
+    reports = _reports(evidence.precedents)
     return lines + [f"Report of a similar known case (similarity {likeness:.2f}): {text}" for text, likeness in reports]
 
 
@@ -128,8 +135,18 @@ def _with_genome(case: Case) -> str:
 
 def _reports(precedents: Sequence[Precedent]) -> tuple[tuple[str, float], ...]:
     """(text, similarity) of the nearest known cases that have a report, one line each and cut after some words."""
-    told = [(p.report.split(), p.similarity) for p in precedents if p.report.strip()][:_SHOWN_REPORTS]
-    return tuple((" ".join(words[:_REPORT_WORDS]) + " ..." * (len(words) > _REPORT_WORDS), s) for words, s in told)
+    return tuple((shortened(p.report), p.similarity) for p in precedents if p.report.strip())[:_SHOWN_REPORTS]
+
+
+def _drafts(opinions: Sequence[Opinion]) -> tuple[tuple[str, str], ...]:
+    """(specialist, what it wrote) of those who wrote a report, as the reports of known cases are shown."""
+    return tuple((o.specialist, shortened(o.draft)) for o in opinions if o.draft.strip() and not o.abstained)
+
+
+def shortened(report: str) -> str:
+    """A report in one line, cut after some words."""
+    words = report.split()
+    return " ".join(words[:_REPORT_WORDS]) + " ..." * (len(words) > _REPORT_WORDS)
 
 
 def _worked(case: Case, evidence: Evidence) -> tuple[Message, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from consilium.consult.measured import measurements
-from consilium.consult.prompt import Evidence, compose
+from consilium.consult.prompt import DRAFTED, Evidence, compose, shortened
 from consilium.imaging.overlay import draw
 from consilium.types import Case, Image, Message, Opinion
 
@@ -25,7 +25,7 @@ def turn(case: Case, opinions: Sequence[Opinion], problems: Sequence[str], sees_
     legends = dict.fromkeys(LEGEND.format(specialist=opinion.specialist) for opinion, _ in drawn)
     refused = [f"Not carried out: {problem}." for problem in problems]
     lines = [line for opinion in opinions for line in _lines(opinion)]
-    rated = tuple(replace(o, findings=tuple(f for f in o.findings if f.quantity is None)) for o in opinions)
+    rated = tuple(replace(o, draft="", findings=tuple(f for f in o.findings if f.quantity is None)) for o in opinions)
     rated = tuple(opinion for opinion in rated if opinion.findings and not opinion.abstained)
     asked = [line for line in compose(case, Evidence(rated))[-1].text.splitlines() if not line.startswith("Image: ")]
     return Message("user", (*(picture for _, picture in drawn), "\n".join([*refused, *legends, *lines, *asked])))
@@ -43,9 +43,11 @@ def outlines(case: Case, opinion: Opinion) -> tuple[Image, ...]:
 
 
 def _lines(opinion: Opinion) -> list[str]:
-    """What stands in no line of `compose`: an abstention, measurements, that nothing was found."""
+    """What stands in no line of `compose` here: an abstention, measurements, a report, that nothing was found."""
     if opinion.abstained:
         return [f"Specialist {opinion.specialist} abstains: {opinion.abstained}."]
+    if opinion.draft:
+        return [DRAFTED.format(specialist=opinion.specialist, report=shortened(opinion.draft))]
     if not opinion.findings:
         return [f"Specialist {opinion.specialist} found nothing."]
     told = measurements(opinion)

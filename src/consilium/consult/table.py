@@ -53,7 +53,7 @@ class Table:
             demand_modality(self.case)
             self._encode()
             closed = bool(self.case.options)
-            asked = {n: c for n, c in self.panel.specialists.items() if not c.on_call and not (c.outlines and closed)}
+            asked = {n: c for n, c in self.panel.specialists.items() if not c.on_call and not (c.open_only and closed)}
             self._opinions = tuple(self._opinion(name, card) for name, card in asked.items())
         return self._opinions
 

@@ -138,7 +138,9 @@ def _findings(opinions: Sequence[Opinion]) -> list[str]:
             rated = ", ".join(f"{f.concept.meaning} {percent(f.probability)}" for f in judged[:_TOLD])
             sure = "calibrated" if all(f.calibrated for f in judged) else "not calibrated"
             lines.append(f"{opinion.specialist} judges: {rated} ({sure}).")
-        if not told and not judged:
+        if opinion.draft:
+            lines.append(f"{opinion.specialist} wrote: {' '.join(opinion.draft.split())}")
+        if not told and not judged and not opinion.draft:
             lines.append(f"{opinion.specialist} found nothing to report.")
     return lines
 

@@ -48,10 +48,10 @@ def decide(table: Table) -> Answer:
 
 def _uncalled(table: Table, fitting: Sequence[Card], heard: Sequence[Opinion]) -> list[Opinion]:
     """What those say whom nobody called though by their card they are for just this: of an open question, who outline and measure
-    such a picture; of a closed one, whose classes are the options. An answer should not lack them because a small generalist
-    forgot to ask."""
+    such a picture or write its report; of a closed one, whose classes are the options. An answer should not lack them because a
+    small generalist forgot to ask."""
     options, spoke = table.case.options, {opinion.specialist for opinion in heard}
-    wanted = [c for c in fitting if (knows_all(c, options) and _weighs(table) if options else c.outlines)]
+    wanted = [c for c in fitting if (knows_all(c, options) and _weighs(table) if options else c.open_only)]
     left = [card.name for card in wanted if not card.on_call and card.name not in spoke]
     if left:
         table.notes.append(f"asked by its card, though the generalist did not call it: {', '.join(left)}")
@@ -126,5 +126,10 @@ def _answer(table: Table, messages: Sequence[Message], heard: Sequence[Opinion])
     drafted = table.exchange[-1].text if len(table.exchange) > len(messages) else ""
     answer = table.answer(messages, drafted)
     if not table.case.options and find(answer.text, table.panel.specialists):
-        return replace(answer, text="", abstained="the generalist's last words are another call, not an answer")
+        table.notes.append(
+            "the generalist's last words were another call: it was asked without the cards what it makes of it"
+        )
+        answer = table.weigh(heard)
+        if find(answer.text, table.panel.specialists):
+            return replace(answer, text="", abstained="the generalist's last words are another call, not an answer")
     return replace(answer, caution=table.conflict(answer, heard))

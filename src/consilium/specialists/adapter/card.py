@@ -63,9 +63,13 @@ def _texts(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value))
 
 
-def card_of(fields: Mapping[str, Any], where: str) -> Card:
-    """The Card that these fields describe; UsageError where it would not be an honest one."""
-    missing = [name for name in ("name", "summary", "modality", "concepts", "licence") if not fields.get(name)]
+def card_of(fields: Mapping[str, Any], where: str, names_concepts: bool = True) -> Card:
+    """The Card that these fields describe; UsageError where it would not be an honest one.
+
+    names_concepts  it must name some, as all must but who writes reports.
+    """
+    needed = ("name", "summary", "modality", *(("concepts",) if names_concepts else ()), "licence")
+    missing = [name for name in needed if not fields.get(name)]
     if missing:
         raise UsageError(f"{where} does not say {', '.join(missing)}. A card needs them: docs/adapters.md.")
     if not NAME.fullmatch(fields["name"]):
@@ -74,7 +78,7 @@ def card_of(fields: Mapping[str, Any], where: str) -> Card:
         raise UsageError(
             f"{where} says calibrated = true without `evidence`: name the file or command that measured it."
         )
-    concepts = _concepts(fields["concepts"], where)
+    concepts = _concepts(fields.get("concepts", ()), where)
     labels = [code.meaning for code in concepts]
     groups = {group: tuple(members) for group, members in fields.get("groups", {}).items()}
     strangers = sorted({member for members in groups.values() for member in members} - set(labels))
