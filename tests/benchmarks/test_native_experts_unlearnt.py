@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import native_experts_unlearnt as study
 from consilium.consult.vote import votes
 from consilium.datasets.folder import read_folder

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from benchmarks import readme_figures, write_cards
+from benchmarks import figure_rows, readme_figures, write_cards
 from consilium import cli, registry, weights
 
 ROOT = Path(__file__).parents[2]
@@ -133,16 +133,29 @@ def test_figures_of_the_readme_are_those_of_the_results(home: Path) -> None:
     page = text_of(ROOT / "README.md")
     shown = page[page.index(readme_figures.BEGIN) + len(readme_figures.BEGIN) : page.index(readme_figures.END)]
     assert shown.strip() == readme_figures.block(ROOT / "results"), "run python benchmarks/readme_figures.py"
-    assert shown.count("make specialists") > len(registry.find("specialists"))
+    for name, beginnings in readme_figures.SHOWN.items():
+        figures = next(rows for file, _, rows in figure_rows.sections(ROOT / "results") if file == name)
+        assert all(any(row.figure.startswith(words) for row in figures) for words in beginnings), name
+
+
+def test_the_page_of_figures_holds_every_one(home: Path) -> None:
+    page = text_of(readme_figures.ALL)
+    assert page == readme_figures.whole(ROOT / "results"), "run python benchmarks/readme_figures.py"
+    assert page.count("`make specialists`") == 1 and all(name in page for name in registry.find("specialists"))
 
 
 def test_figures_come_from_the_files_that_are_there(tmp_path: Path) -> None:
-    assert list(readme_figures.rows(tmp_path)) == []
+    assert list(figure_rows.sections(tmp_path)) == []
     score = {"value": 0.5, "low": 0.25, "high": float("nan"), "n": 1200}
     report = {"command": "python x.py", "accuracy": {"all": {"gsco": score}}}
     (tmp_path / "policies.json").write_text(json.dumps(report))
-    (row,) = readme_figures.rows(tmp_path)
-    assert row.cells() == ("gsco, all sets: accuracy", "0.500 [0.250, -]", "1,200", "`python x.py`")
+    ((name, _, (row,)),) = figure_rows.sections(tmp_path)
+    assert name == "policies" and row.cells() == (
+        "gsco, all sets: accuracy",
+        "0.500 [0.250, -]",
+        "1,200",
+        "`python x.py`",
+    )
 
 
 def test_cards_are_current(home: Path) -> None:

@@ -36,7 +36,7 @@ class _Segment:
 def groups_of(held: Consultation, opinion: Opinion, outlines: Sequence[tuple[tuple[int, ...], Outline]]) -> Grouped:
     """The measurement groups of one opinion; `outlines` say which of its segmentations lie in which SEG."""
     segments = list(_segments(opinion, outlines))
-    notes: list[str] = []
+    notes = [f"{opinion.specialist}: what it wrote stands on the page and in the record alone"] if opinion.draft else []
     measured: dict[int, list[Finding]] = {}
     made: list[Any] = []
     part = next((study.body_part for study in held.case.studies if study.body_part), None)
