@@ -11,6 +11,7 @@ import pytest
 
 from consilium import registry
 from consilium.errors import MemberError, UnknownMemberError
+from consilium.train import trained_folder
 
 SHIPPED = registry.get("specialists", "cxr_pneumonia")
 
@@ -127,3 +128,16 @@ def test_a_package_that_is_broken_is_named_when_it_is_asked(package: Path) -> No
         members["lame"].load()
     with pytest.raises(MemberError, match="bare_module has no CARD"):
         _ = members["bare"].card
+
+
+def test_what_a_kill_left_is_no_member(home: Path) -> None:
+    fresh = trained_here(home, ".knee-half", name="knee").parent
+    assert "knee" not in registry.find("specialists") and ".knee-half" not in registry.find("specialists")
+    # killed between the two renames of a swap: the old one serves until the next training
+    old = home / "specialists/.knee-old-x"
+    old.mkdir()
+    fresh.rename(old / "knee")
+    assert registry.get("specialists", "knee").folder == old / "knee"
+    trained_folder.copy(old / "knee", home / "specialists/knee")
+    assert registry.get("specialists", "knee").folder == home / "specialists/knee"
+    assert not old.exists()

@@ -95,8 +95,12 @@ def _entry_points(kind: str) -> dict[str, Member]:
 
 
 def _trained(kind: str, room: Path, origin: str) -> dict[str, Member]:
-    found = {}
-    for path in sorted(room.glob("*/card.json")):
+    """Whole folders alone: what begins with a dot is being written, or what a kill left of it. Where a kill fell between the two
+    renames of a swap (`train.trained_folder`), the folder that was to be replaced is the member."""
+    found: dict[str, Member] = {}
+    whole = [path for path in sorted(room.glob("*/card.json")) if not path.parent.name.startswith(".")]
+    replaced = [path for path in sorted(room.glob(".*-old-*/*/card.json")) if not (room / path.parent.name).exists()]
+    for path in (*whole, *replaced):
         loader, name = _read_json(path).get("loader"), path.parent.name
         if not isinstance(loader, str) or not loader.isidentifier():
             raise MemberError(

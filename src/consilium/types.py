@@ -69,7 +69,7 @@ class Image(_ComparesArrays):
     @cached_property
     def digest(self) -> str:
         """sha256 of what is shown: shape, type, window and pixels. The key of every feature cache."""
-        return _digest(self.pixels, self.window)
+        return _digest(self.pixels, self.window, self.units)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +91,18 @@ class Volume(_ComparesArrays):
     @cached_property
     def digest(self) -> str:
         """sha256 of shape, type, window and voxels."""
-        return _digest(self.voxels, self.window)
+        return _digest(self.voxels, self.window, self.units)
 
     def slice(self, index: int) -> Image:
         """The slice `index` as an Image (rows, columns); raises IndexError outside the stack."""
         return Image(self.voxels[index], f"{self.uid}#{index}", self.spacing_mm[1:], self.window, self.units)
 
 
-def _digest(array: Array, window: tuple[float, float] | None) -> str:
-    head = f"{array.shape} {array.dtype.str} {window}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+def _digest(array: Array, window: tuple[float, float] | None, units: str) -> str:
+    head = f"{array.shape} {array.dtype.str} {window}" + " HU" * (
+        units == "HU" and window is None
+    )  # padding is seen otherwise
+    return hashlib.sha256(head.encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 Source = Literal["header", "user", "classifier", "unknown"]

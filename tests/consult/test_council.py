@@ -11,11 +11,12 @@ from tests.consult.conftest import case
 from consilium.consult import policies
 from consilium.consult.council import case_of, consult, consult_many
 from consilium.consult.panel import Panel
+from consilium.consult.vote import votes
 from consilium.errors import UnknownMemberError, UsageError
 from consilium.formats import record
 from consilium.protocols import Entry, Features
 from consilium.retrievers import exact
-from consilium.types import Case, Consultation, Image, Opinion, Precedent
+from consilium.types import Case, Code, Consultation, Finding, Image, Opinion, Precedent
 
 
 @pytest.mark.parametrize("policy", policies.names())
@@ -199,9 +200,27 @@ def test_yes_or_no_is_voted_on_where_the_question_names_one_concept(panel: Panel
         "Is it free of any mass?",
         "Is there an amass?",
         "Mass or clear?",
+        "Is the lung clear of a mass?",
+        "Is it free from any mass?",
+        "Is this film negative for a mass?",
+        "Is a mass unlikely?",
+        "Has the mass resolved?",
+        "Is neither mass nor scar seen?",
+        "Is the mass larger or unchanged?",
         "Is it big?",
     ):
         assert said(unclear) is None
+
+
+def test_whose_classes_are_yes_and_no_votes_on_yes_or_no() -> None:
+    opinion = Opinion("t", "1", (Finding(Code.local("yes"), 0.97), Finding(Code.local("no"), 0.03)))
+    assert votes([opinion], ("yes", "no"), "Is there a tumour?") == {"t": {"yes": 0.97, "no": 0.03}}
+
+
+def test_what_has_no_probability_has_no_vote() -> None:
+    for p in (None, float("nan")):
+        opinion = Opinion("t", "1", (Finding(Code.local("a"), p), Finding(Code.local("b"), 0.9)))
+        assert votes([opinion], ("a", "b")) == votes([opinion], ("yes", "no"), "Is there a?") == {}
 
 
 def test_an_open_question_is_shown_the_nearest_reports(panel: Panel) -> None:

@@ -13,11 +13,13 @@ from consilium.consult import parse, policies
 from consilium.consult.arbiter import Arbiter
 from consilium.consult.council import consult
 from consilium.consult.panel import Panel
-from consilium.consult.prompt import NO_FINDING
+from consilium.consult.prompt import NO_FINDING, Evidence
+from consilium.consult.several import about
+from consilium.consult.vote import votes
 from consilium.errors import UsageError
 from consilium.formats import page, record
 from consilium.protocols import Card
-from consilium.types import Case, Code, Completion, Finding, Message, Opinion
+from consilium.types import Case, Code, Completion, Finding, Message, Opinion, Precedent
 
 LABELS = ("Edema", "Effusion", "Mass")
 
@@ -116,6 +118,14 @@ def test_a_list_of_words_is_read_whole_or_not_at_all() -> None:
     def read(text: str) -> tuple[str, ...] | None:
         return parse.choices(text, LABELS, NO_FINDING)
 
+    assert (
+        read("Effusion\nEdema") == read("- Effusion\n- Edema") == read("1. Edema\n2. Effusion") == ("Edema", "Effusion")
+    )
+    assert read("- Effusion\n- Edema\n- fracture") is None
+    assert read("Effusion, Edema\nThe heart is large.") == ("Edema", "Effusion")
+    joined = ("Edema and atelectasis", "Mass")
+    assert parse.choices("Mass, edema and atelectasis", joined, NO_FINDING) == joined
+
     assert read("Mass, edema.") == ("Edema", "Mass") and read("The answer is: Effusion and Mass") == (
         "Effusion",
         "Mass",
@@ -128,3 +138,23 @@ def test_what_cannot_be_asked(panel: Panel) -> None:
     for options in ((), (*LABELS, "no finding"), ("Edema", "edema")):
         with pytest.raises(UsageError, match="options"):
             consult(replace(asked(), options=options), panel)
+
+
+def test_who_knows_the_coarser_finding_does_not_vote_on_the_finer(panel: Panel) -> None:
+    held = consult(
+        replace(case(), options=("viral mass", "Mass"), multiple=True), council(panel, {"Mass": 0.9}), "panel_vote"
+    )
+    assert held.answer.abstained == "no specialist who spoke knows viral mass"
+
+
+def test_a_known_case_speaks_by_the_group_of_its_label_and_not_at_all_without_one() -> None:
+    labels = ("bacterial_pneumonia", "not labelled", "", "Edema", "Mass, Pneumonia")
+    known = tuple(Precedent(f"known-{i}", label, 0.9) for i, label in enumerate(labels))
+    opinion = Opinion("labels", "1", (Finding(Code.local("Pneumonia"), 0.7), Finding(Code.local("Mass"), 0.2)))
+    other = Opinion("other", "1", (Finding(Code.local("Edema"), 0.7),))
+    evidence = Evidence((opinion, other), known, {"bacterial_pneumonia": "pneumonia"})
+    asked, told = about("pneumonia", Case("c", "Which?", ("pneumonia", "Mass"), multiple=True), evidence)
+    assert (asked.question, asked.options) == ("Does it show pneumonia?", ("yes", "no")) and not asked.multiple
+    assert [precedent.label for precedent in told.precedents] == ["yes", "no", "yes"]
+    cast = votes(told.opinions, asked.options, asked.question)
+    assert list(cast) == ["labels"] and cast["labels"]["yes"] == pytest.approx(0.7)

@@ -339,3 +339,15 @@ def test_a_report_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "files/p10/p10000032/s50414267.txt").unlink()
     with pytest.raises(DataError, match=r"s50414267\.txt cannot be read"):
         benchmark.reports("mimic_cxr", tmp_path)
+
+
+def test_a_letter_that_belongs_to_the_option_stays(tmp_path: Path) -> None:
+    row = {
+        "dataset": "BLOOD", "question_id": "B_0", "question_type": "Organism", "question": "Which organism?",
+        "gt_answer": "E. coli", "image_path": "Images/B/1.png", "option_A": "E. coli", "option_B": "C. difficile",
+        "modality_type": "Microscopy",
+    }  # fmt: skip
+    text(tmp_path / "OmniMedVQA", "QA_information/Open-access/BLOOD.json", json.dumps([row]))
+    put(tmp_path / "OmniMedVQA", row["image_path"])
+    (question,) = benchmark.questions("omnimedvqa", tmp_path)
+    assert (question.answer, question.options) == ("E. coli", ("E. coli", "C. difficile"))

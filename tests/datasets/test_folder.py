@@ -104,3 +104,34 @@ def test_missing_files_strange_paths_and_no_folder(tmp_path: Path) -> None:
     data = read_folder(write(tmp_path / "c", "path,split,x", rows), label_columns=["x"])
     with pytest.raises(DataError, match="expected"):
         data.targets(data.records)
+
+
+def test_blanks_around_cells_part_neither_classes_nor_patients(tmp_path: Path) -> None:
+    rows = ["a.png,ill,train,P1", "b.png,well ,train,P2", "c.png,ill ,val,P3", "d.png,well,test,P4"]
+    assert read_folder(write(tmp_path / "one", "path,label,split,patient_id", rows)).classes == ("ill", "well")
+    rows[3] = "d.png,well,test, P1 "
+    with pytest.raises(DataError, match=r"1 patients of .* are in more than one split"):
+        read_folder(write(tmp_path / "two", "path,label,split,patient_id", rows))
+
+
+def test_an_empty_patient_column_is_none(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{'ill' if i % 2 else 'well'},,case {i // 5}" for i in range(200)]
+    data = read_folder(write(tmp_path, "path,label,patient_id,case_id", rows))
+    assert data.patient_column == "case_id"
+    assert all(len({r.split for r in data.records if r.patient == f"case {i}"}) == 1 for i in range(40))
+
+
+def test_a_picture_without_a_label_is_of_no_class(tmp_path: Path) -> None:
+    rows = ["a.png,ill,train", "b.png,,train", "c.png,ill,val", "d.png,well,test"]
+    data = read_folder(write(tmp_path, "path,label,split", rows))
+    assert np.isnan(data.targets(data.records)[1]).all() and not np.isnan(data.targets(data.records)[[0, 2, 3]]).any()
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"), [("-1", "uncertain, is neither"), ("2", "0, 1 or blank"), ("maybe", "0, 1 or blank")]
+)
+def test_a_label_column_holds_0_1_or_nothing(tmp_path: Path, cell: str, said: str) -> None:
+    rows = ["a.png,1,train", f"b.png,{cell},train", "c.png,0,val", "d.png,1.0,test"]
+    data = read_folder(write(tmp_path, "path,Mass,split", rows), label_columns=["Mass"])
+    with pytest.raises(DataError, match=said):
+        data.targets(data.records)

@@ -10,7 +10,9 @@ import pytest
 from tests.evaluate import made, small
 
 from consilium.consult.council import case_of, consult
+from consilium.consult.panel import Panel
 from consilium.consult.vote import votes
+from consilium.encoders import patch_statistics
 from consilium.errors import UsageError
 from consilium.evaluate import arbitration
 from consilium.evaluate.arbitration_report import reports
@@ -20,6 +22,7 @@ from consilium.evaluate.plan import Ask
 from consilium.evaluate.records import write
 from consilium.evaluate.run import run
 from consilium.formats import read
+from consilium.generalists import echo
 from consilium.protocols import Card
 from consilium.types import Case, Code, Opinion
 
@@ -161,3 +164,12 @@ def test_rates_are_shares_of_the_conflicts(tmp_path: Path) -> None:
 def test_no_study_is_an_error(kept: Path) -> None:
     with pytest.raises(UsageError, match="evaluate arbitration"):
         reports([kept])
+
+
+def test_a_reseated_panel_weighs_and_asks_as_its_own_does(tmp_path: Path) -> None:
+    own = Panel(patch_statistics.load(), {}, "native", generalist_options={"dtype": "float32"}, explains=True)
+    own.arbiter_file = tmp_path / "mine.json"
+    own.seat_generalist(echo.load())
+    other = reseat(own)
+    assert other.arbiter_file == own.arbiter_file and other.explains and other.has_generalist
+    assert other.generalist_card == own.generalist_card == echo.CARD

@@ -1,6 +1,8 @@
 """Asked the same under several policies, a member answers once, and says the same."""
 
-from consilium.evaluate.once import OnceGeneralist, OnceSpecialist, RememberedGeneralist
+from consilium.consult.panel import Panel
+from consilium.encoders import patch_statistics
+from consilium.evaluate.once import OnceGeneralist, OnceSpecialist, RememberedGeneralist, once
 from consilium.protocols import Card
 from consilium.types import Case, Completion, Message, Opinion
 
@@ -51,3 +53,13 @@ def test_ratings_are_found_again_in_another_run(tmp_path):
     inner = Counting()
     assert RememberedGeneralist(inner, path).score(said, ("x", "y")) == first and inner.asked == 0
     assert "what?" not in path.read_text(encoding="utf-8")
+
+
+def test_members_are_wrapped_once_however_often_it_is_asked_for():
+    panel = Panel(patch_statistics.load(), {}, "echo")
+    panel.seat("counting", Counting())
+    panel.seat_generalist(Counting())
+    for _ in range(3):
+        once(panel)
+    assert isinstance(panel.specialist("counting")._inner, Counting)
+    assert isinstance(panel.generalist._inner, Counting)

@@ -77,3 +77,14 @@ def test_the_error_of_perfect_calibration_is_not_zero_and_shrinks_with_cases() -
     assert few[1] < few[0] < few[2] and few[0] > 0.05 > 0.02 > many[0]
     truth = np.eye(3)[[draw.choice(3, p=row) for row in p]]
     assert many[1] * 0.8 <= metric.calibration_error(truth, p, True) <= many[2] * 1.2
+
+
+def test_rows_without_a_label_count_for_nothing() -> None:
+    nan = float("nan")
+    y, p = np.array([[nan, nan], [1, 0]]), np.array([[0.9, 0.9], [0, 1]])
+    assert metric.brier(y, p) == pytest.approx(2.0) and np.isnan(metric.brier(y[:1], p[:1]))
+    draw = np.random.default_rng(0)
+    said, known = draw.uniform(size=(1000, 1)), np.arange(1000)[:, None] < 10
+    few = metric.perfect_calibration_error(said, False, known=known)[0]
+    assert few == pytest.approx(metric.perfect_calibration_error(said[:10], False)[0], abs=0.02)
+    assert few > 3 * metric.perfect_calibration_error(said, False)[0]

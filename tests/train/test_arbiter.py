@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from consilium.consult import arbiter
 from consilium.consult.arbiter import FEATURES, GENERALIST, Piece, softmax
 from consilium.errors import DataError
-from consilium.train.arbiter import PRIOR, Weighed, fit
+from consilium.train.arbiter import PRIOR, Weighed, _parts, fit
 
 TRUE = {"specialists": 0.6, "specialists, by their reliability here": 0.8, "generalist": 0.5}
 
@@ -66,3 +68,10 @@ def test_what_was_fitted_reads_back(tmp_path) -> None:  # type: ignore[no-untype
     found = fit(drawn(60))
     (tmp_path / "arbiter.json").write_text(json.dumps(dataclasses.asdict(found)))
     assert arbiter.load(tmp_path / "arbiter.json") == found
+
+
+def test_a_picture_lies_in_one_part_whole() -> None:
+    cases = [replace(case, name="one set", picture=f"picture {i // 3}") for i, case in enumerate(drawn(120))]
+    parts = np.array(_parts(cases))
+    assert parts.shape == (5, 120) and (parts.sum(axis=0) == 1).all()
+    assert (parts[:, ::3] == parts[:, 1::3]).all() and (parts[:, ::3] == parts[:, 2::3]).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import pytest
 from PIL import Image as Picture
 from tests import phantoms
 
-from consilium.datasets.folder import read_folder
+from consilium.datasets.folder import Record, read_folder
 from consilium.encoders import patch_statistics
 from consilium.errors import DataError, MemberError, UsageError
 from consilium.registry import read_card
 from consilium.specialists import light
-from consilium.train.specialist import Recipe, train
+from consilium.train.specialist import Recipe, folds, train
 
 RECIPE = Recipe("finder", ("CR",), ("CHEST",), groups={"lesion": ("mass",)}, data_licence="CC0")
 
@@ -110,3 +111,35 @@ def test_what_cannot_be_learnt_from_is_refused_and_leaves_nothing(folder: Path, 
     with pytest.raises(DataError, match="no train picture of mass"):
         train(read_folder(folder), RECIPE, encoder, room)
     assert not room.exists()
+
+
+def test_pictures_without_a_label_are_neither_learnt_nor_scored(folder: Path, tmp_path: Path) -> None:
+    index = folder / "index.csv"
+    lines = index.read_text().splitlines()
+    for split in ("train", "test"):
+        place = next(i for i, line in enumerate(lines) if f",{split}," in line)
+        lines[place] = lines[place].replace(",clear,", ",,").replace(",mass,", ",,")
+    index.write_text("\n".join(lines) + "\n")
+    card = train(read_folder(folder), RECIPE, patch_statistics.load(), tmp_path / "room")
+    made = json.loads((tmp_path / "room/finder/card.json").read_text())
+    assert made["fit"]["without_label_left_out"] == 2 and all(score.n == 23 for score in card.scores)
+    assert sum(made["fit"]["counts"]["train"].values()) == 71
+
+
+def test_few_patients_are_dealt_into_folds() -> None:
+    def records(*patients: str) -> list[Record]:
+        return [Record(Path(f"{i}.png"), ("a",), "train", patient, {}) for i, patient in enumerate(patients)]
+
+    drawn = {p: int(folds(records(p, "another", "third"), True)[0]) for p in map(str, range(40))}
+    alike = [p for p, fold in drawn.items() if fold == 0][:2]
+    one, two, again = folds(records(*alike, alike[0]), True)
+    assert one == again != two
+
+
+def test_one_patient_cannot_be_judged_unseen(folder: Path, tmp_path: Path) -> None:
+    index = folder / "index.csv"
+    head, *lines = index.read_text().splitlines()
+    kept = [re.sub("train,.*", "train,one", line) for line in lines if ",val," not in line]
+    index.write_text("\n".join([head, *kept]) + "\n")
+    with pytest.raises(DataError, match="all of one patient"):
+        train(read_folder(folder), RECIPE, patch_statistics.load(), tmp_path / "room")

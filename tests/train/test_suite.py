@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,16 +22,16 @@ from consilium.encoders import patch_statistics
 from consilium.errors import DataError, MemberError, UsageError
 from consilium.nn import convnet, fit_head, judging, light_head, region
 from consilium.nn.trees import Boost
-from consilium.protocols import Specialist
+from consilium.protocols import Entry, Specialist
 from consilium.specialists import light
 from consilium.train import specialist as specialist_module
 from consilium.train import suite as training
 from consilium.train import suite_report, suite_store, suite_vote
-from consilium.train.specialist import Recipe
+from consilium.train.specialist import Recipe, prepare
 from consilium.train.suite import Options, train_suite
-from consilium.train.suite_ground import clusters
+from consilium.train.suite_ground import Ground, clusters
 from consilium.train.suite_members import MEMBERS, METHODS
-from consilium.types import Image, Opinion, Study
+from consilium.types import Image, Opinion, Precedent, Study
 
 RECIPE = Recipe("drawn", ("US",), ("BREAST",), groups={"lesion": ("benign", "malignant")}, data_licence="CC0")
 OPTIONS = Options(seeds=1, second_encoder="patch_statistics")
@@ -419,3 +420,57 @@ def test_a_member_of_another_encoder_or_a_damaged_one_is_refused(place: Path, tm
         module = registry.get("specialists", name)
         with pytest.raises(MemberError, match="Train it again"):
             replace(module, folder=folder).load(encoder=patch_statistics.load())
+
+
+def test_a_corrected_label_or_split_is_corrected_in_the_index(place: Path, tmp_path: Path) -> None:
+    encoder, home = patch_statistics.load(), tmp_path / "home"
+    shutil.copytree(place / "home", home)
+    index = registry.get("retrievers", "lance").load(folder=home / "indices/drawn", encoder_key=encoder.card.version)
+    foreign = Entry(
+        np.ones(encoder.embed([Image(_drawing(place), "")]).pooled.shape[1]), Precedent("x", "kept", 1.0), "", "of mine"
+    )
+    index.add([foreign])
+    folder = tmp_path / "breast_ultrasound_busi"
+    shutil.copytree(place / "sets/breast_ultrasound_busi", folder)
+    with (folder / "index.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    records = read_folder(folder).of("train")
+    first = records[0].row["path"]
+    moved = next(r for r in records if r.patient != records[0].patient)
+    for row in rows:
+        if row["path"] == first:
+            row["label"] = "normal" if row["label"] != "normal" else "benign"
+        if row["path"] in {r.row["path"] for r in records if r.patient == moved.patient}:
+            row["split"] = "test"
+    small_sets.index(folder, rows)
+    ready = prepare(read_folder(folder), RECIPE, encoder)
+    told = training._precedents(Ground(ready, encoder, None, lambda *_: None), home / "indices/drawn")
+    assert told == {"name": "drawn", "added": 1, "size": len(read_folder(folder).of("train")) + 1}
+    (found,) = index.search(encoder.embed([formats.read(folder / first)[0].images[0]]).pooled[0], 1)
+    assert found.label == next(r.labels[0] for r in read_folder(folder).records if r.row["path"] == first)
+    (other,) = index.search(encoder.embed([formats.read(moved.path)[0].images[0]]).pooled[0], 1)
+    assert other.case_id != f"breast_ultrasound_busi-{formats.read(moved.path)[0].images[0].digest[:12]}"
+
+
+def test_a_part_of_the_ladder_is_weighed_beside_those_that_are_there(place: Path, tmp_path: Path) -> None:
+    encoder, home = patch_statistics.load(), tmp_path / "home"
+    shutil.copytree(place / "home", home)
+
+    def weights() -> list[float]:
+        rooms = (home / "specialists" / name / "model.safetensors" for name in NAMES)
+        return [float(light_head.read(room, ())[judging.NEAR][0]) for room in rooms]
+
+    before = weights()
+    train_suite(data(place), RECIPE, encoder, home, replace(OPTIONS, members=("linear",), seeds=2, index=False))
+    assert weights() == before
+
+
+def test_another_first_seed_is_another_model(place: Path, tmp_path: Path) -> None:
+    encoder, home = patch_statistics.load(), tmp_path / "home"
+    shutil.copytree(place / "home", home)
+    before = registry.read_card(home / "specialists/drawn_mlp/card.json").version
+    train_suite(data(place), RECIPE, encoder, home, replace(OPTIONS, members=("mlp",), first_seed=1, index=False))
+    assert registry.read_card(home / "specialists/drawn_mlp/card.json").version != before
+    held = suite_store.read_held_out(home / "suites/drawn/members/drawn_mlp")
+    ready = prepare(data(place), RECIPE, encoder)
+    assert held.seed == 1 and (held.folds == Ground(ready, encoder, None, lambda *_: None).folds(1)).all()

@@ -60,7 +60,7 @@ def fillings(card: Card, question: str) -> tuple[dict[str, Any], ...]:
         if not listed and (numbers := _list_length(meaning)):
             listed = [box for box in _lists(question) if len(box) == numbers]
         elif not listed and _is_number(meaning):
-            listed = [int(number) for number in re.findall(r"(?<![\w.\[])\d{1,6}(?![\w.\]])", question)]
+            listed = [int(number) for number in re.findall(r"(?<![\w.\[])\d{1,6}(?![\w\]]|\.\d)", question)]
         found += [{name: value} for value in listed]
     return tuple(found)
 

@@ -108,7 +108,8 @@ def weighable(
     """
     options = case.options
     cast = votes(evidence.opinions, options, case.question)
-    opinions = [opinion for opinion in evidence.opinions if opinion.specialist in cast]
+    spoke = (opinion for opinion in evidence.opinions if opinion.abstained is None and opinion.specialist in cast)
+    opinions = list({opinion.specialist: opinion for opinion in spoke}.values())  # of one heard twice, its last word
     afar = float(np.mean([_far(opinion) for opinion in opinions])) if opinions else 0.0
     firsts = [max(options, key=lambda option: vote[option]) for vote in cast.values()]
     differ = 1 - max((firsts.count(option) for option in firsts), default=0) / max(len(firsts), 1)

@@ -65,7 +65,14 @@ class FolderDataset:
         """(n, classes) float32: 1 labelled so, 0 labelled otherwise, NaN not labelled."""
         if self.label_columns:
             return np.array([[_number(r.row.get(c, "")) for c in self.classes] for r in records], np.float32)
-        return np.array([[float(c in r.labels) for c in self.classes] for r in records], np.float32)
+        blank = [self.exclusive and not r.labels for r in records]
+        return np.array(
+            [
+                [float("nan") if none else float(c in r.labels) for c in self.classes]
+                for r, none in zip(records, blank, strict=True)
+            ],
+            np.float32,
+        )
 
 
 def read_folder(
@@ -95,7 +102,7 @@ def read_folder(
     multiple = "labels" in rows[0]
     if not multiple and not label_columns and "label" not in rows[0]:
         raise DataError(f"{index} has no column 'label' or 'labels', only {', '.join(rows[0])}; name label columns.")
-    patient_column = next((c for c in PATIENT_COLUMNS if c in rows[0]), "")
+    patient_column = next((c for c in PATIENT_COLUMNS if any(_cell(row, c) for row in rows)), "")
     records = tuple(_record(folder, row, multiple, patient_column) for row in rows)
     split_source = "index.csv"
     if {record.split for record in records} != set(SPLITS):
@@ -145,11 +152,16 @@ def _class_folders(folder: Path) -> list[dict[str, str]]:
 
 
 def _record(folder: Path, row: dict[str, str], multiple: bool, patient_column: str) -> Record:
-    labels = tuple(filter(None, row["labels"].split("|"))) if multiple else tuple(filter(None, [row.get("label", "")]))
+    said = (row["labels"] or "").split("|") if multiple else [row.get("label") or ""]
+    labels = tuple(filter(None, map(str.strip, said)))
     path = folder / row["path"]
-    patient = row.get(patient_column, "") or row["path"]
-    split = (row.get("split") or "").strip().lower()
+    patient = _cell(row, patient_column) or row["path"]
+    split = _cell(row, "split").lower()
     return Record(path, labels, _SPLIT_WORDS.get(split, split), patient, row)
+
+
+def _cell(row: Mapping[str, str], column: str) -> str:
+    return (row.get(column) or "").strip()
 
 
 def draw_split(folder: Path, records: Sequence[Record]) -> tuple[tuple[Record, ...], str]:
@@ -197,7 +209,11 @@ def _classes(records: Sequence[Record], no_finding: str) -> tuple[str, ...]:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text) if text.strip() else float("nan")
-    except ValueError as error:
-        raise DataError(f"a label column holds {text!r}; 0, 1 or blank (not labelled) was expected.") from error
+    """0, 1 or NaN."""
+    said = (text or "").strip().lower()
+    if said in {"", "nan"}:
+        return float("nan")
+    if said in {"0", "1", "0.0", "1.0"}:
+        return float(said)
+    more = " -1, uncertain, is neither: make it blank, or decide what it is." if said in {"-1", "-1.0"} else ""
+    raise DataError(f"a label column holds {text!r}; 0, 1 or blank (not labelled) was expected.{more}")

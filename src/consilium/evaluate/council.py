@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import consilium
-from consilium.consult import arbiter, parse, policies, prompt, several, table, vote
+from consilium.consult import arbiter, policies
 from consilium.consult.panel import DEFAULT_ENCODER, DEFAULT_GENERALIST, Panel, assemble
 from consilium.consult.prompt import Profile
+from consilium.evaluate.content import of_folder
 from consilium.evaluate.exclude import MOST_ALIKE
 
 # This policy asks no generalist: its answers are the same whoever it is, and none is loaded for it.
 WITHOUT_GENERALIST = frozenset({"panel_vote"})
-WEIGHS = "arbitrated"
+WEIGH = frozenset({"arbitrated", "triggered"})
+# Sources of the council that decide nothing of what is said: who may see what, how a report on a volume is composed.
+_SILENT = frozenset({"panel.py", "volume_report.py", "council.py", "route.py"})
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,25 @@ class Council:
             "index": {"name": self.index, "size": len(index), **_named(index.card, "retriever")} if index else None,
             "most_alike": MOST_ALIKE,
             "wording": wording(policy),
-            **({"arbiter": _digest(self.arbiter)} if policy == WEIGHS else {}),
+            **({"arbiter": _digest(self.arbiter)} if policy in WEIGH else {}),
+            **({"checkpoint": of_folder(own)} if asks and (own := _checkpoint(self.generalist_options)) else {}),
         }
 
 
 def wording(policy: str) -> str:
     """A digest of the sources that decide what a generalist is told and how its answer is read."""
     folder = Path(policies.__file__).parent
-    sources = [Path(str(module.__file__)) for module in (prompt, parse, table, vote, several, arbiter)]
+    sources = [path for path in sorted(folder.parent.glob("*.py")) if path.name not in _SILENT]
     digest = hashlib.sha256()
     for path in (*sources, folder / f"{policy}.py"):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _checkpoint(options: Mapping[str, Any]) -> Path | None:
+    """The folder of a checkpoint among a generalist's options: two of one name are two models."""
+    named = options.get("model") or options.get("folder")
+    return Path(str(named)) if named and Path(str(named)).is_dir() else None
 
 
 def _named(card: Any, key: str = "name") -> dict[str, str]:

@@ -148,6 +148,14 @@ class Reseated(Panel):
         return self._base.generalist
 
     @property
+    def has_generalist(self) -> bool:
+        return self._base.has_generalist
+
+    @property
+    def generalist_card(self) -> Card:
+        return self._base.generalist_card
+
+    @property
     def _base(self) -> Panel:
         if self.base is None:
             raise ValueError("a Reseated panel is made by reseat().")
@@ -167,6 +175,9 @@ def reseat(
         panel.generalist_name,
         index,
         panel.router,
+        panel.generalist_options,
+        panel.explains,
+        panel.arbiter_file,
         base=panel,
         instead=instead or {},
     )

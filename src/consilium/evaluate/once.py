@@ -94,8 +94,9 @@ class RememberedGeneralist(OnceGeneralist):
 
 
 def once(panel: Panel) -> None:
-    """Puts every specialist of the panel, and its generalist where it is loaded, behind one that remembers."""
+    """Puts every specialist of the panel, and its generalist where it is loaded, behind one that remembers, if it is not yet."""
     for name in panel.specialists:
-        panel.seat(name, OnceSpecialist(panel.specialist(name)))
-    if panel.has_generalist:
+        if not isinstance(panel.specialist(name), OnceSpecialist):
+            panel.seat(name, OnceSpecialist(panel.specialist(name)))
+    if panel.has_generalist and not isinstance(panel.generalist, OnceGeneralist):
         panel.seat_generalist(OnceGeneralist(panel.generalist))

@@ -105,7 +105,8 @@ class Task:
         }
 
     def fingerprint(self) -> str:
-        """A digest of the split: every picture's place, labels, patient and size in bytes."""
+        """A digest of the split: every picture's place, labels, patient and size in bytes. Not its content: where one file is
+        mended, the others are not asked about again."""
         digest = hashlib.sha256()
         columns = self.data.label_columns
         for row, record in self._records():

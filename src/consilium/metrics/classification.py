@@ -73,9 +73,14 @@ def classwise_error(targets: Array, probabilities: Array) -> float:
     return float(np.mean(gaps)) if gaps else float("nan")
 
 
-def perfect_calibration_error(probabilities: Array, exclusive: bool, draws: int = 300) -> tuple[float, float, float]:
+def perfect_calibration_error(
+    probabilities: Array, exclusive: bool, draws: int = 300, known: Array | None = None
+) -> tuple[float, float, float]:
     """The calibration error that these probabilities would show if they were exactly right: mean, 2.5th and 97.5th
-    percentile over outcomes drawn from them. With few cases it is far from 0, and no error below it can be told from 0."""
+    percentile over outcomes drawn from them. With few cases it is far from 0, and no error below it can be told from 0.
+
+    known  (n, c) bool: which entries are labelled, as in the error that it stands beside; None for all.
+    """
     draw = np.random.default_rng(20240)
     found = []
     for _ in range(draws):
@@ -84,6 +89,7 @@ def perfect_calibration_error(probabilities: Array, exclusive: bool, draws: int 
             outcome = np.eye(probabilities.shape[1])[np.minimum(place, probabilities.shape[1] - 1)]
         else:
             outcome = (draw.uniform(size=probabilities.shape) < probabilities).astype(float)
+            outcome = outcome if known is None else np.where(known, outcome, np.nan)
         found.append(calibration_error(outcome, probabilities, exclusive))
     low, high = np.percentile(found, [2.5, 97.5])
     return float(np.mean(found)), float(low), float(high)
@@ -91,7 +97,10 @@ def perfect_calibration_error(probabilities: Array, exclusive: bool, draws: int 
 
 def brier(targets: Array, probabilities: Array) -> float:
     """Mean squared difference over the labelled entries, summed over exclusive classes (Brier 1950)."""
-    return float(np.nanmean(np.nansum((targets - probabilities) ** 2, axis=1)))
+    known = ~np.isnan(targets).all(axis=1)
+    return (
+        float(np.nansum((targets[known] - probabilities[known]) ** 2, axis=1).mean()) if known.any() else float("nan")
+    )
 
 
 def _said(probabilities: Array, exclusive: bool, threshold: float) -> Array:

@@ -6,7 +6,7 @@ Other processes see a commit at their next search.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import reduce
 from operator import and_
@@ -135,6 +135,19 @@ class LanceRetriever:
         if (table := self._opened()) is None:
             return 0
         return table.delete(col("patient_id") == lit(patient_id)).num_deleted_rows  # type: ignore[attr-defined]
+
+    def correct(self, labels: Mapping[str, str | None]) -> int:
+        """Removes the entries with a digest in `labels` whose label is another than stands there (None: that must not be known),
+        and says how many; `add` puts them back as they should be."""
+        from lancedb.expr import col
+
+        if (table := self._opened()) is None:
+            return 0
+        rows = table.search().select(["digest", "label"]).limit(table.count_rows()).to_arrow().to_pylist()
+        gone = [row["digest"] for row in rows if row["digest"] in labels and labels[row["digest"]] != row["label"]]
+        for start in range(0, len(gone), _BATCH):
+            table.delete(col("digest").isin(gone[start : start + _BATCH]))
+        return len(gone)
 
     def rebuild(self) -> None:
         """Writes all rows anew, trains the graph anew, and drops all older versions: nothing deleted stays on disk.

@@ -34,12 +34,13 @@ OF_GENERALIST = tuple(name for name in FEATURES if name.startswith("generalist")
 @dataclass(frozen=True, eq=False)
 class Weighed:
     """One held-out case: its set, the pieces of evidence with the generalist's last if it was asked, the place of the right
-    option, how far afield it lies."""
+    option, how far afield it lies. `picture`: what it shows, where the same picture may stand in several cases."""
 
     name: str
     pieces: tuple[Piece, ...]
     truth: int
     afar: float
+    picture: str = ""
 
     def features(self, asked: bool) -> Array:
         """(options, features)"""
@@ -75,11 +76,13 @@ def fit(cases: Sequence[Weighed], floor: float = 0.0) -> Arbiter:
 
 
 def _parts(cases: Sequence[Weighed]) -> list[Array]:
-    """(n,) bool a part: whole sets where there are three or more, else fifths of all."""
+    """(n,) bool a part: whole sets where there are three or more, else fifths of all, a picture's cases in one."""
     names = np.array([case.name for case in cases])
     if len(set(names)) >= 3:
         return [names == name for name in dict.fromkeys(names)]
-    return [np.arange(len(cases)) % 5 == part for part in range(5)]
+    pictures = [case.picture or f"case {i}" for i, case in enumerate(cases)]
+    turn = {picture: place % 5 for place, picture in enumerate(dict.fromkeys(pictures))}
+    return [np.array([turn[picture] == part for picture in pictures]) for part in range(5)]
 
 
 def _left_out(cases: Sequence[Weighed], parts: Sequence[Array], decay: float) -> tuple[list[Array], list[Array]]:

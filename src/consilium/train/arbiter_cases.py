@@ -79,7 +79,7 @@ def gather(
             if said:
                 evidence = Evidence(said, found, learnt=frozenset((_LEARNT,)))
                 pieces, afar = weighable(case, evidence, None if shifted else rated.get(row))
-                cases.append(Weighed(data.name, pieces, truth, afar))
+                cases.append(Weighed(data.name, pieces, truth, afar, data.records[row].patient))
     return cases
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from consilium import formats, registry
 from consilium.consult.panel import DEFAULT_ENCODER, index_folder
+from consilium.consult.several import NOT_LABELLED
 from consilium.datasets.folder import FolderDataset, Record, read_folder
 from consilium.errors import DataError
 from consilium.imaging.picture import thumbnail_jpeg, views
@@ -50,6 +51,11 @@ def build(
     return {"name": name, "added": added, "size": len(retriever)}
 
 
+def label_of(record: Record) -> str:
+    """What an index calls a known case."""
+    return ", ".join(record.labels) or NOT_LABELLED
+
+
 def entries(
     data: FolderDataset, records: Sequence[Record], encoder: Encoder, seen: tuple[str | None, str], licence: str
 ) -> list[Entry]:
@@ -61,7 +67,7 @@ def entries(
     for record, study, picture, features in zip(records, studies, pictures, pooled, strict=True):
         precedent = Precedent(
             case_id=f"{data.name}-{picture.digest[:12]}",
-            label=", ".join(record.labels) or "not labelled",
+            label=label_of(record),
             similarity=1.0,
             report=record.row.get("report", ""),
             modality=study.modality or seen[0] or "",

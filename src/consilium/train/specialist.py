@@ -111,12 +111,20 @@ def prepare(data: FolderDataset, recipe: Recipe, encoder: Encoder, progress: Pro
         modalities, body_parts = kind_of(encoded, encoder)
         recipe = replace(recipe, modalities=modalities, body_parts=recipe.body_parts or body_parts)
     kept, dropped = _apart(data.records, encoded)
+    labelled = [i for i in kept if data.records[i].labels or not data.exclusive]
+    blank, kept = len(kept) - len(labelled), labelled
     data, unlearnt = _learnable(data, kept)
     both, test = (_part(data, encoded, kept, splits) for splits in (("train", "val"), ("test",)))
     if not len(both.features) or not len(test.features):
         raise DataError(f"{data.folder} has no pictures to learn from, or none to be tested on.")
+    if len(set(both.folds)) < 2:
+        raise DataError(
+            f"the pictures of {data.folder} to learn from are all of one patient, so that none can be judged unseen. Add "
+            "pictures of other patients to train and val, or mend the patient column."
+        )
     near = _near_duplicates(both.features, test.features)
     counts = _counts(data, kept, dropped, near) | {"labels_without_train_pictures": unlearnt}
+    counts |= {"without_label_left_out": blank} if blank else {}
     return Ready(data, recipe, encoded, both, test, counts)
 
 
@@ -153,7 +161,10 @@ def folds(records: Sequence[Record], patients_known: bool, seed: int = 0) -> Arr
     one label in one. Another seed draws other folds by the same rule."""
     if patients_known:
         salt = f"{seed} " if seed else ""
-        return np.array([int(hashlib.sha256((salt + r.patient).encode()).hexdigest()[:8], 16) % FOLDS for r in records])
+        drawn = {r.patient: int(hashlib.sha256((salt + r.patient).encode()).hexdigest()[:8], 16) for r in records}
+        if len({number % FOLDS for number in drawn.values()}) < 2:  # of few patients all may fall into one fold
+            drawn = {patient: place for place, patient in enumerate(sorted(drawn, key=lambda p: drawn[p]))}
+        return np.array([drawn[r.patient] % FOLDS for r in records])
     place: dict[tuple[str, ...], list[int]] = {}
     for i in sorted(range(len(records)), key=lambda i: _natural(records[i].path.name)):
         place.setdefault(records[i].labels, []).append(i)
@@ -189,12 +200,15 @@ def evaluate(p: Array, foreign: Array, ready: Ready) -> tuple[Score, ...]:
     columns |= {group: [classes.index(m) for m in members] for group, members in ready.recipe.groups.items()}
     for label, members in columns.items():
         figures[f"AUROC {label}"] = _one_against_rest(y, p, members)
-    floor = Score("ECE if perfectly calibrated", *metric.perfect_calibration_error(p, exclusive), len(p))
+    floor = Score(
+        "ECE if perfectly calibrated", *metric.perfect_calibration_error(p, exclusive, known=~np.isnan(y)), len(p)
+    )
     return (*(interval(name, figure, ready.test.patients) for name, figure in figures.items()), floor)
 
 
 def _one_against_rest(y: Array, p: Array, members: Sequence[int]) -> Callable[[Array], float]:
-    truth, said = y[:, members].max(axis=1), p[:, members].sum(axis=1)
+    """A group holds where any member does; where none is known to and one is not labelled, neither is the group."""
+    truth, said = np.where((y[:, members] == 1).any(axis=1), 1.0, y[:, members].max(axis=1)), p[:, members].sum(axis=1)
     return lambda rows: metric.auroc(truth[rows], said[rows])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from consilium import registry
-from consilium.datasets.folder import FolderDataset
+from consilium.datasets.folder import FolderDataset, Record
 from consilium.errors import UsageError
 from consilium.metrics import classification as metric
 from consilium.nn import judging, light_head, region
 from consilium.protocols import Encoder
 from consilium.train import suite_pool, suite_report, suite_store, trained_folder
-from consilium.train.precedents import entries
+from consilium.train.precedents import entries, label_of
 from consilium.train.specialist import Ready, Recipe, card_of, evaluate, prepare
 from consilium.train.suite_ground import Ground, Tell
 from consilium.train.suite_members import LOADERS, MEMBERS, Run, run
@@ -90,8 +90,9 @@ def _train(data: FolderDataset, recipe: Recipe, encoder: Encoder, home: Path, op
     said = {name: of.probabilities for name, of in held.items()}
     costs = {name: found[0]["cost"]["flops"] for name, found in measured.items()}
     gone = left_out(said, ground.targets, ground.exclusive, costs)
-    pool = _pool({name: of for name, of in held.items() if name not in gone}, ground)
-    for name in measured:
+    seated = {name: of for name, of in held.items() if name not in gone} | _seated(home, ground, measured)
+    pool = _pool(seated, ground)
+    for name in dict.fromkeys((*measured, *seated)):
         _install(room / "members", home / "specialists", f"{recipe.name}_{name}", recipe.name, pool.get(name))
     index = _precedents(ground, home / "indices" / recipe.name) if options.index else {}
     members = tuple(
@@ -129,7 +130,7 @@ def _member(name: str, ground: Ground, room: Path, options: Options) -> list[dic
     member, found = f"{ground.ready.recipe.name}_{name}", []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         first = seed == options.first_seed
-        wanted = suite_store.fingerprint(ground, name, seed)
+        wanted = suite_store.fingerprint(ground, name, seed, options.first_seed)
         path, folder = room / "seeds" / f"{member}-{seed}.json", room / "members" / member
         also = [folder / file for file in ("card.json", "model.safetensors", suite_store.FILE)] if first else []
         before = suite_store.finished(path, wanted, also)
@@ -199,7 +200,7 @@ def _write(name: str, made: Run, measured: dict[str, Any], ground: Ground, folde
         card | more | {"fit": fit},
         tensors,
         folder,
-        lambda fresh: suite_store.write_held_out(made, ground, right, fresh / suite_store.FILE),
+        lambda fresh: suite_store.write_held_out(made, ground, right, fresh / suite_store.FILE, measured["seed"]),
     )
 
 
@@ -216,6 +217,19 @@ def _pool(held: Mapping[str, suite_store.HeldOutFile], ground: Ground) -> dict[s
         {n: of.shifted["probabilities"] for n, of in held.items()}, ground.targets, ground.exclusive
     )
     return {name: {judging.NEAR: near[name], judging.AFAR: afar[name]} for name in held}
+
+
+def _seated(home: Path, ground: Ground, measured: Collection[str]) -> dict[str, suite_store.HeldOutFile]:
+    """Members of this suite that an earlier run installed and this one was not asked for: they are weighed anew with the others,
+    if they judged the same pictures."""
+    name, found = ground.ready.recipe.name, {}
+    for other in (member for member in MEMBERS if member not in measured):
+        folder = home / "suites" / name / "members" / f"{name}_{other}"
+        if (home / "specialists" / folder.name / "card.json").is_file() and (folder / suite_store.FILE).is_file():
+            held = suite_store.read_held_out(folder)
+            if held.digests == ground.digests and held.classes == tuple(ground.ready.data.classes):
+                found[other] = held
+    return found
 
 
 def _install(work: Path, room: Path, member: str, suite: str, weight: Mapping[str, float] | None) -> None:
@@ -238,15 +252,15 @@ def _install(work: Path, room: Path, member: str, suite: str, weight: Mapping[st
 
 
 def _precedents(ground: Ground, folder: Path) -> dict[str, Any]:
-    """Adds the train part to the index; a case already there is not added twice."""
+    """Adds the train part to the index; a case already there is not added twice, one whose label or split was corrected since is
+    taken out first. What others added stays."""
     ready: Ready = ground.ready
     retriever = registry.get("retrievers", "lance").load(
         folder=folder, encoder_key=ground.encoder.card.version, create=True
     )
-    records = [record for record in ground.records if record.split == "train"]
-    if ready.data.label_columns:
-        said = [tuple(c for c in ready.data.classes if r.row.get(c, "").strip() in ("1", "1.0")) for r in records]
-        records = [replace(r, labels=own or ("none of the labels",)) for r, own in zip(records, said, strict=True)]
+    known = {d: r for d, r in zip(ground.digests, _named(ground), strict=True) if r is not None and r.split == "train"}
+    retriever.correct({d: label_of(known[d]) if d in known else None for d in ready.encoded.digests})
+    records = list(known.values())
     recipe, added = ready.recipe, 0
     seen = (recipe.modalities[0] if recipe.modalities else None, (recipe.body_parts or ("",))[0])
     for start in range(0, len(records), CHUNK):
@@ -254,6 +268,18 @@ def _precedents(ground: Ground, folder: Path) -> dict[str, Any]:
         added += retriever.add(entries(ready.data, part, ground.encoder, seen, recipe.data_licence))
         ground.tell("precedents", (start + len(part)) / len(records))
     return {"name": folder.name, "added": added, "size": len(retriever)}
+
+
+def _named(ground: Ground) -> list[Record | None]:
+    """Train and val, each with its labels by name; None where columns of labels say nothing of it."""
+    classes = ground.ready.data.classes
+    if not ground.ready.data.label_columns:
+        return list(ground.records)
+    said = [tuple(c for c, y in zip(classes, row, strict=True) if y == 1) for row in ground.targets]
+    return [
+        None if np.isnan(row).all() else replace(record, labels=own or ("none of the labels",))
+        for record, own, row in zip(ground.records, said, ground.targets, strict=True)
+    ]
 
 
 def _write_json(value: dict[str, Any], path: Path) -> None:

@@ -54,8 +54,9 @@ class HeldOutFile:
     seed: int
 
 
-def fingerprint(ground: Ground, member: str, seed: int) -> str:
-    """sha256 of all that decides what is trained: the pictures and what is known of them, the recipe, the encoders, the code."""
+def fingerprint(ground: Ground, member: str, seed: int, first: int = 0) -> str:
+    """sha256 of all that decides what is trained: the pictures and what is known of them, the recipe, the encoders, the code, and
+    which seed is the `first`, whose setting the others inherit."""
     ready = ground.ready
     rows = [*ready.both.rows, *ready.test.rows]
     records = [ready.data.records[i] for i in rows]
@@ -75,17 +76,18 @@ def fingerprint(ground: Ground, member: str, seed: int) -> str:
     said += [[ready.encoded.digests[i] for i in rows], np.nan_to_num(known, nan=-1).tolist()]
     said += [[(r.path.name, r.split, r.patient) for r in records], ground.encoder.card.version]
     said.append(ladder(member))
+    said += [["first", first]] if first else []
     if method and method.source == "second" and ground.second is not None:
         said.append([ground.second.card.name, ground.second.card.version])
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def write_held_out(run: Run, ground: Ground, right: Array, path: Path) -> None:
+def write_held_out(run: Run, ground: Ground, right: Array, path: Path, seed: int = 0) -> None:
     """Writes held_out.safetensors of the first seed. `right` (n,): of the ordinary held-out judgements."""
     from safetensors.numpy import save_file
 
     tensors: dict[str, Array] = {}
-    cuts = {"": (ground.folds(0), ground.held_distances, run.held_out)}
+    cuts = {"": (ground.folds(seed), ground.held_distances, run.held_out)}
     cuts["shifted."] = (ground.shifted, ground.shifted_distances, run.shifted)
     for prefix, (cut, distances, said) in cuts.items():
         far = distances / ground.gate["foreign.own"]
@@ -103,7 +105,7 @@ def write_held_out(run: Run, ground: Ground, right: Array, path: Path) -> None:
         "splits": [r.split for r in ground.records],
         "labels": labels,
     }
-    header |= {"classes": ground.ready.data.classes, "seed": 0}
+    header |= {"classes": ground.ready.data.classes, "seed": seed}
     save_file(tensors, path, {name: json.dumps(value) for name, value in header.items()})
 
 

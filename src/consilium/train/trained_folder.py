@@ -46,12 +46,11 @@ def copy(folder: Path, target: Path) -> None:
 
 
 def swap(fresh: Path, target: Path) -> None:
-    """Puts the folder `fresh`, which lies beside `target`, in its place."""
+    """Puts the folder `fresh`, which lies beside `target`, in its place. Until it is there, `registry` finds the old one."""
     fresh.chmod(0o755)
-    if not target.exists():
-        fresh.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    target.rename(old / target.name)
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+        target.rename(old / target.name)
     fresh.rename(target)
-    shutil.rmtree(old)
+    for old in target.parent.glob(f".{target.name}-old-*"):  # this one's, and what a kill left
+        shutil.rmtree(old)

@@ -23,7 +23,7 @@ def decide(table: Table) -> Answer:
     if not options:
         return table.weigh(opinions, precedents)
     if table.case.multiple:
-        return _several(table, Evidence(opinions, precedents, learnt=learnt(table, opinions)))
+        return _several(table, Evidence(opinions, precedents, table.broader(), learnt=learnt(table, opinions)))
     if not votes(opinions, options, table.case.question):
         return Answer("", abstained=_why_nobody(opinions, options))
     evidence = Evidence(opinions, precedents, table.broader(), learnt=learnt(table, opinions))

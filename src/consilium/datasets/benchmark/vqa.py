@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,7 +66,8 @@ def from_files(description: Description, layout: Layout, place: Path, split: str
 def _question(layout: Layout, place: Path, row: Row, number: int) -> Question:
     settings = layout.settings
     answer = table.column(row, settings["answer"])
-    options = tuple(filter(None, (_LETTERED.sub("", _cell(row, name)) for name in settings.get("options", ()))))
+    cells = tuple(filter(None, (_cell(row, name).strip() for name in settings.get("options", ()))))
+    options = tuple(_LETTERED.sub("", cell) for cell in cells) if _lettered(cells) else cells
     if options and settings.get("lettered"):
         answer = _by_letter(answer, options, row)
     accepted = (
@@ -103,11 +104,18 @@ def _by_letter(answer: str, options: tuple[str, ...], row: Row) -> str:
     place = _LETTERS.find(answer.upper()) if len(answer) == 1 else -1
     if 0 <= place < len(options):
         return options[place]
-    plain = _LETTERED.sub("", answer)
-    if plain in options:
-        return plain
+    for said in (answer.strip(), _LETTERED.sub("", answer)):
+        if said in options:
+            return said
     raise DataError(
         f"{row['_file']} answers {answer!r}, which is none of {', '.join(options)}. Correct or drop the row."
+    )
+
+
+def _lettered(cells: Sequence[str]) -> bool:
+    """Whether each option bears its own letter: that of "E. coli" is part of it."""
+    return all(
+        _LETTERED.match(cell) and cell[0].upper() == letter for cell, letter in zip(cells, _LETTERS, strict=False)
     )
 
 
