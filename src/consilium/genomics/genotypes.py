@@ -173,7 +173,7 @@ def select_people(people: People, keep: Path | None) -> Array | None:
     if keep is None:
         return None
     shape = tables.layout(keep, header=False)
-    with tables.open_text(keep) as stream:
+    with tables.guarded(keep), tables.open_text(keep) as stream:
         lines = [line.decode().split() for line in stream if line.strip() and not line.startswith(b"#")]
     iid_first = bool(shape.names) and shape.names[0].upper() == "IID"
     wanted = {tuple(line[:1] if iid_first or len(line) == 1 else line[:2]) for line in lines}

@@ -20,7 +20,8 @@ _LEAST_BYTES = 12
 
 @dataclass(frozen=True)
 class PgenHeader:
-    """`variants` and `people` in the file; whether any record holds dosages, and any variant more than two alleles."""
+    """`variants` and `people` in the file; whether any record holds dosages, and whether a variant may have more than two
+    alleles. Whether one has, the .pvar says: plink2 leaves the counts of alleles out."""
 
     variants: int
     people: int
@@ -44,7 +45,7 @@ def read_pgen_header(path: Path) -> PgenHeader:
         raise GenotypeError(
             f"{path.name} is truncated: {size} bytes, and its last record ends at {end}. Copy it again."
         )
-    return PgenHeader(variants, people, dosages, bool(head[11] & 0x30))
+    return PgenHeader(variants, people, dosages, True)
 
 
 def _records(file: BinaryIO, variants: int, control: int) -> tuple[bool, int]:

@@ -64,9 +64,7 @@ class PlinkFile:
         import pgenlib
 
         subset = None if index is None else index.astype(np.uint32)
-        offsets = None
-        if self.header.many_alleles:
-            offsets = allele_offsets(self.pvar)
+        offsets = allele_offsets(self.pvar) if self.header.many_alleles else None
         return pgenlib.PgenReader(
             str(self.path).encode(), len(self.people), self.header.variants, subset, allele_idx_offsets=offsets
         )
@@ -158,6 +156,7 @@ def read_variants(path: Path, book: Alleles, wanted: Wanted | None = None) -> Va
     parts, seen = [], 0
     for batch in tables.batches(path, shape, names, _NEEDED) if shape.first else ():
         columns = {name: batch.column(name) for name in _NEEDED}
+        columns["ID"] = tables.without_dots(columns["ID"])
         keys = site_keys(chromosomes(columns["CHROM"]), _numbers(columns["POS"]))
         rows = np.arange(seen, seen + batch.num_rows)
         seen += batch.num_rows
@@ -221,8 +220,9 @@ def joined(parts: list[Variants], total: int) -> Variants:
     )
 
 
-def allele_offsets(path: Path) -> Array:
-    """Where each variant's alleles begin when all are counted on, (variants + 1,), which pgenlib needs."""
+def allele_offsets(path: Path) -> Array | None:
+    """Where each variant's alleles begin when all are counted on, (variants + 1,), which pgenlib needs; None where all have
+    two."""
     shape = tables.layout(path, header=False)
     counts = [np.zeros(1, np.uintp)]
     names = [name.upper() for name in shape.names] or _bim_names(len(shape.first))
@@ -231,4 +231,6 @@ def allele_offsets(path: Path) -> Array:
     for batch in tables.batches(path, shape, names, {"ALT": "string"}):
         commas = compute.count_substring(batch.column("ALT"), ",").fill_null(0).to_numpy(zero_copy_only=False)
         counts.append(commas.astype(np.uintp) + 2)
+    if all((count == 2).all() for count in counts[1:]):
+        return None
     return np.cumsum(np.concatenate(counts)).astype(np.uintp)

@@ -222,8 +222,10 @@ def _extracted(variants: Variants, path: Path) -> Variants:
 
     from consilium.genomics.alleles import chromosome, site_keys
 
-    with tables.open_text(path) as stream:
+    with tables.guarded(path), tables.open_text(path) as stream:
         words = [line.split()[0].decode() for line in stream if line.strip()]
+    if not words:
+        raise UsageError(f"{path.name} lists no variants. Give an id, or chromosome:position, a line.")
     places = [word.split(":") for word in words if word.count(":") == 1 and word.split(":")[1].isdigit()]
     keys = site_keys(
         np.array([chromosome(c) for c, _ in places], np.int64), np.array([int(p) for _, p in places], np.int64)

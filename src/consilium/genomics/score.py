@@ -101,6 +101,15 @@ def _ahead(blocks: Iterator[Array]) -> Iterator[Array]:
             yield block
 
 
+def _narrowed(weights: Array, dtype: np.dtype[Any]) -> Array:
+    """UsageError where the type is too narrow for a weight: it would be lost without a word."""
+    most, least = np.finfo(dtype).max, np.finfo(dtype).tiny
+    sizes = np.abs(weights)
+    if np.any(sizes > most) or np.any((sizes > 0) & (sizes < least)):
+        raise UsageError("a weight is too large or too small for --precision float32. Score with --precision float64.")
+    return weights.astype(dtype)
+
+
 class _Adder:
     """Adds blocks to running sums; keeps the buffers that every block needs."""
 
@@ -133,7 +142,7 @@ class _Adder:
         for part in self._work.parts:
             part.block((start, end), weights, constants, valid, centre)
         sums = done.sums
-        weights = weights.astype(self._dtype)
+        weights = _narrowed(weights, self._dtype)
         for low in range(0, len(values), _SLICE):
             np.matmul(weights[:, low : low + _SLICE], values[low : low + _SLICE], out=self._product)
             sums += self._product

@@ -92,6 +92,8 @@ def read_scores(
         raise
     except ReadError as error:
         raise ScoringFileError(str(error)) from error
+    if not table.num_rows:
+        raise ScoringFileError(f"{path.name} has a header and no variants. Give a scoring file.")
     facts = _facts(shape.comments)
     made = _table(_Source(path, facts, roles, {n.lower(): n for n in names}, options, target), table, book)
     return _by_accession(made, table)
@@ -129,7 +131,7 @@ def _table(source: _Source, table: pyarrow.Table, book: Alleles) -> ScoreTable:
         source.path.name,
         _names(source),
         key,
-        column("id").combine_chunks() if "id" in roles else None,
+        tables.without_dots(column("id").combine_chunks()) if "id" in roles else None,
         codes,
         np.full(n, NONE, np.int32) if other is None else book.encode(other),
         weights,

@@ -77,6 +77,25 @@ def _open_gzip(path: Path) -> Any:
     return io.BufferedReader(igzip.open(path, "rb"), _BLOCK_BYTES)
 
 
+_BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+def demand_whole(path: Path) -> None:
+    """ReadError where a file packed by bgzip lacks the empty block that every whole one ends with: cut between two blocks, it
+    unpacks without an error."""
+    with open_file(path) as file:
+        head = file.read(18)
+        packed = head[:4] == b"\x1f\x8b\x08\x04" and head[12:14] == b"BC"
+        file.seek(0, io.SEEK_END)
+        if not packed:
+            return
+        file.seek(max(0, file.tell() - len(_BGZF_END)))
+        if file.read() != _BGZF_END:
+            raise ReadError(
+                f"{path.name} is truncated: bgzip's end mark is not there. Copy it again; if it is whole, bgzip it anew."
+            )
+
+
 def layout(path: Path, header: bool | None = None) -> Layout:
     """Read the comments and the first line. `header`: whether the first line that is no comment holds names; None: it does
     unless its third word is a number. A last comment that begins with one # and a name is the header (#CHROM, #FID, #IID)."""
@@ -84,7 +103,7 @@ def layout(path: Path, header: bool | None = None) -> Layout:
     first = ""
     with guarded(path), open_text(path) as stream:
         for line in stream:
-            first = line.decode("utf-8", "replace").rstrip("\r\n")
+            first = line.decode("utf-8", "replace").rstrip("\r\n").removeprefix("\ufeff")
             if not first.startswith("#"):
                 break
             comments.append(first)
@@ -140,6 +159,15 @@ def whole(path: Path, shape: Layout, names: Sequence[str], types: Mapping[str, s
     if not shape.first:
         return schema.empty_table()
     return pyarrow.Table.from_batches(list(batches(path, shape, names, types)), schema)
+
+
+def without_dots(ids: Any) -> Any:
+    """Names of variants with null for ".", which names none."""
+    import pyarrow
+    from pyarrow import compute
+
+    named = compute.fill_null(compute.not_equal(ids, "."), False)
+    return ids if compute.all(named).as_py() else compute.if_else(named, ids, pyarrow.scalar(None, ids.type))
 
 
 def _stream(path: Path, delimiter: str) -> tuple[Any, str]:

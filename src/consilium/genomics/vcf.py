@@ -17,7 +17,7 @@ from consilium.genomics.alleles import NONE, Alleles, chromosome
 from consilium.genomics.build import build_of_header
 from consilium.genomics.genotypes import People, Variants, Wanted, block_starts, demand_unique
 from consilium.genomics.plink import entries, joined
-from consilium.genomics.vcf_calls import MISSING, dosages_of, genotypes_of
+from consilium.genomics.vcf_calls import MISSING, ROUNDED, dosages_of, genotypes_of
 from consilium.types import Array
 
 Field = Literal["GT", "DS", "GP"]
@@ -71,7 +71,9 @@ class VcfFile:
         read = self._bcf_record if self.file_format == "BCF" else self._vcf_line
         for row, record in enumerate(self._records()):
             while at < n and rows[at] == row:
-                yield read(record, int(alleles[at]))
+                with tables.guarded(self.path):
+                    reading = read(record, int(alleles[at]))
+                yield reading
                 at += 1
             if at == n:
                 return
@@ -98,7 +100,8 @@ class VcfFile:
                 cells = line.split(b"\t", 5)
             if len(cells) < 6 or not cells[1].isdigit():
                 raise GenotypeError(f"{self.path.name}: variant {number} is not a line of VCF. Export the file again.")
-            yield cells[0].decode(), int(cells[1]), cells[2].decode(), cells[3].decode(), cells[4].decode()
+            chrom, _, name, ref, alt = (cell.decode(errors="backslashreplace") for cell in cells[:5])
+            yield chrom, int(cells[1]), name, ref, alt
 
     def _vcf_line(self, line: bytes, allele: int) -> Array:
         cells = line.rstrip(b"\r\n").split(b"\t", _FIXED_COLUMNS)
@@ -125,13 +128,18 @@ class VcfFile:
             dosage = values[:, 1] + 2 * values[:, 2] if values.shape[1] == 3 else called.astype(float)
             dosage = dosage if allele else 2 - dosage
         else:
-            dosage = values[:, allele - 1] if allele else 2 - values.sum(axis=1)
-        return np.where(np.isfinite(dosage), dosage, called)
+            copies = _copies(record, len(values))
+            dosage = (values[:, allele - 1] if allele else copies - values.sum(axis=1)) * 2 / copies
+        known = np.isfinite(dosage)
+        if np.any((dosage[known] < -ROUNDED) | (dosage[known] > 2 + ROUNDED)):
+            raise GenotypeError(f"{self.path.name}: a dosage is outside 0 to 2. Export the file again.")
+        return np.where(known, np.clip(dosage, 0, 2), called)
 
 
 def open_vcf(path: Path, field: Field | None = None) -> VcfFile:
     """`field` None: DS where the header declares it, else GT, else GP. Raises UsageError where the field asked for is not
     declared, GenotypeError where nobody is genotyped or two people share an id."""
+    tables.demand_whole(path)
     with tables.guarded(path), tables.open_text(path) as stream:
         is_bcf = stream.read(3) == b"BCF"
     if is_bcf:
@@ -158,6 +166,15 @@ def _open_bcf(path: Path) -> Any:
     import cyvcf2
 
     return cyvcf2.VCF(str(path), strict_gt=True)
+
+
+def _copies(record: Any, people: int) -> Array:
+    """(people,) how many copies a person's dosage is of: 1 where the call is of one allele (a male's X), else 2."""
+    if record.genotype is None:
+        return np.full(people, 2)
+    calls = record.genotype.array()[:, :-1]
+    single = (calls.shape[1] == 1) | (calls[:, 1:] == -2).all(axis=1)
+    return np.where(single & (calls[:, 0] >= 0), 1, 2)
 
 
 def _bcf_calls(record: Any, allele: int) -> Array:
