@@ -16,6 +16,7 @@ from consilium.errors import (
     DamagedFileError,
     EncryptedFileError,
     NotAnImageError,
+    ReadError,
     UnknownFormatError,
     UnsafeFileError,
     UsageError,
@@ -185,3 +186,40 @@ def test_a_folder_without_pictures_says_what_it_holds(shared_data, tmp_path):
     laid(tmp_path, {"a": report.read_bytes()})
     with pytest.raises(NotAnImageError, match="Basic Text SR"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".", "./."])
+def test_a_member_without_a_name_is_refused(write, name):
+    with pytest.raises(UnsafeFileError, match="reaches outside"):
+        read(write(zipped({"a": png(1), name: png(2)})))
+
+
+def test_a_link_to_itself_leads_nowhere(tmp_path):
+    folder = laid(tmp_path / "folder", {"a": png(1)})
+    (folder / "loop").symlink_to("loop")
+    (study,) = read(folder)
+    assert len(study.images) == 1 and any("leads nowhere" in note for note in study.notes)
+
+
+def test_a_path_that_no_file_can_have_is_an_error_of_ours():
+    with pytest.raises(ReadError, match="cannot be looked at"):
+        read("x" * 300)
+
+
+def test_folders_that_are_not_entered_are_counted(tmp_path, monkeypatch):
+    folder = laid(tmp_path / "folder", {"a": png(1), "sub/b": png(2)})
+    (tmp_path / "other").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "other")
+    walk = os.walk
+
+    def closed(root, onerror):
+        for where, folders, names in walk(root):
+            if where.endswith("sub"):
+                onerror(PermissionError(13, "Permission denied"))
+            else:
+                yield where, folders, names
+
+    monkeypatch.setattr(os, "walk", closed)
+    (study,) = read(folder)
+    assert len(study.images) == 1
+    assert {"folders that may not be read left out: 1", "linked folders left out: 1"} <= set(study.notes)

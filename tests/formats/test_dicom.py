@@ -323,3 +323,29 @@ def test_nothing_of_the_patient_is_told_or_logged(write, make_dicom, ramp, caplo
         read(write(data[:-100]))
     said = " ".join((*study.notes, str(raised.value), caplog.text))
     assert not any(secret in said for secret in (*secrets.values(), "Verne"))
+
+
+def test_twelve_bits_of_colour_are_as_bright_as_they_are(write, make_dicom):
+    colours = np.stack([np.arange(0, 4096, 256, dtype=np.uint16).reshape(4, 4) + k for k in (0, 16, 32)], axis=-1)
+    data = make_dicom(
+        colours, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, BitsStored=12, Modality="OT"
+    )
+    (study,) = read(write(data))
+    np.testing.assert_array_equal(study.images[0].pixels, colours >> 4)
+
+
+def test_monochrome1_that_outgrows_its_type_is_inverted_too(write, make_dicom):
+    stored = np.arange(0, 4000, 250, dtype=np.uint16).reshape(4, 4)
+    data = make_dicom(
+        stored, Modality="DX", PhotometricInterpretation="MONOCHROME1", RescaleSlope=1, RescaleIntercept=-1024
+    )
+    (study,) = read(write(data))
+    np.testing.assert_array_equal(study.images[0].pixels, 65535 - 2048 - (stored.astype(int) - 1024))
+
+
+def test_a_window_that_is_no_number_is_left_out(write, make_dicom, ramp):
+    data = bytearray(make_dicom(ramp, WindowCenter="40", WindowWidth="400"))
+    place = bytes(data).index(b"DS\x02\x0040") + 4
+    data[place : place + 2] = b"ab"
+    (study,) = read(write(bytes(data)))
+    assert study.images[0].window is None and "a window that is no number left out" in study.notes

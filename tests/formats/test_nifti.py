@@ -129,3 +129,28 @@ def test_real_volumes_keep_their_values(shared_data):
         # RAS+ to left-posterior-superior is a flip of the first two axes
         expected = canonical.get_fdata(dtype=np.float32)[::-1, ::-1].swapaxes(0, 2)
         np.testing.assert_allclose(volume.voxels, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("code", "unit", "times"), [(1, "meters", 1000), (3, "microns", 0.001)])
+def test_other_units_of_length_are_taken_as_they_are(write, code, unit, times):
+    data = bytearray(nifti(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([2.0, 2, 3, 1])))
+    data[123] = code
+    (study,) = read(write(bytes(data)))
+    np.testing.assert_allclose(study.images[0].spacing_mm, np.array([3, 2, 2]) * times)
+    assert f"lengths in the header are in {unit}: taken as such" in study.notes
+
+
+def test_two_orientations_that_disagree_on_the_sides_are_named(write):
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([-2.0, 2, 3, 1]))
+    image.set_sform(np.diag([-2.0, 2, 3, 1]), 1)
+    image.set_qform(np.diag([2.0, 2, 3, 1]), 1)
+    (study,) = read(write(image.to_bytes()))
+    assert any("disagree on left and right" in note for note in study.notes)
+
+
+def test_a_spacing_that_is_not_given_is_named(write):
+    data = bytearray(nifti(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([2.0, 2, 3, 1])))
+    data[252:256] = bytes(4)  # neither qform nor sform
+    data[88:92] = struct.pack("<f", 0)  # pixdim[3]
+    (study,) = read(write(bytes(data)))
+    assert any("no spacing along axis 3" in note for note in study.notes)

@@ -104,3 +104,32 @@ def test_real_files_keep_their_values(shared_data):
         corner = np.linalg.inv(volume.orientation) @ [*(np.array([-1, -1, 1]) * header["space origin"]), 1]
         c, r, s = np.rint(corner[:3]).astype(int)
         assert volume.voxels[s, r, c] == values[0, 0, 0]
+
+
+@pytest.mark.parametrize(("unit", "times"), [("um", 1e-3), ("cm", 10), ("mm", 1)])
+def test_other_units_of_length_are_taken_as_they_are(make_nrrd, unit, times):
+    header = {**SPACE, "space units": [unit] * 3}
+    (study,) = read(make_nrrd(np.arange(60, dtype=np.int16).reshape(3, 4, 5), **header))
+    np.testing.assert_allclose(study.images[0].spacing_mm, np.array([5, 2, 1]) * times)
+    np.testing.assert_allclose(study.images[0].orientation @ [0, 0, 0, 1], [*(np.array([-3, -4, 5]) * times), 1])
+    assert any(f"lengths in the header are in {unit}" in note for note in study.notes) == (unit != "mm")
+
+
+def test_spacing_of_an_unknown_space_is_kept(make_nrrd):
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    (study,) = read(make_nrrd(values, **{**SPACE, "space": "3D-right-handed"}))
+    assert study.images[0].spacing_mm == (5, 2, 1) and any("no orientation" in note for note in study.notes)
+    (study,) = read(make_nrrd(values, thicknesses=[1.0, 2.0, 4.0]))
+    assert study.images[0].spacing_mm == (4, 2, 1)
+    (study,) = read(make_nrrd(values))
+    assert study.images[0].spacing_mm == (1, 1, 1) and any(
+        "says no spacing: 1 mm taken" in note for note in study.notes
+    )
+
+
+def test_a_claim_is_judged_by_the_width_of_its_type(make_nrrd, monkeypatch):
+    values = np.zeros((10, 10, 10), np.uint8)
+    monkeypatch.setattr("consilium.formats.limits.MAX_BYTES", 4000)
+    assert read(make_nrrd(values))[0].images[0].voxels.shape == (10, 10, 10)
+    with pytest.raises(UnsafeFileError):
+        read(make_nrrd(values.astype(np.float64)))

@@ -136,3 +136,41 @@ def test_a_claim_is_judged_before_decoding(write):
         huge[at + 8 : at + 12] = struct.pack("<I", 65535)
     with pytest.raises(UnsafeFileError):
         read(write(bytes(huge)))
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+def test_pages_that_are_missing_are_damage(write, options, caplog):
+    whole = tiff(np.stack([DEEP] * 4), photometric="minisblack", metadata=None, **options)
+    assert len(read(write(whole))[0].images) == 4
+    with pytest.raises(DamagedFileError, match="ends before its last page"):
+        read(write(whole[: len(whole) // 2]))
+    assert not caplog.records
+
+
+def test_every_depth_of_zero_is_white_is_inverted(write):
+    lzw = saved(Pillow.fromarray(DEEP), "TIFF", compression="tiff_lzw", tiffinfo={262: 0})
+    np.testing.assert_array_equal(only(write(lzw))[1].pixels, 65535 - DEEP)
+    signed = DEEP.view(np.int16).copy()
+    signed[0, :2] = -32768, 32767
+    image = only(write(tiff(signed, photometric="miniswhite")))[1]
+    assert image.pixels[0, :2].tolist() == [32767, -32768] and image.pixels.dtype == np.int16
+    eight = only(write(saved(Pillow.fromarray(GREY), "TIFF", tiffinfo={262: 0})))[1]
+    assert eight.pixels.dtype == np.uint8
+
+
+def test_signed_bytes_keep_their_order(write):
+    values = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
+    np.testing.assert_array_equal(only(write(tiff(values)))[1].pixels, values)
+
+
+def test_grey_with_transparency_of_sixteen_bits_is_said_to_lose_depth(write):
+    rows = b"".join(
+        b"\0" + struct.pack(">6H", *(v for x in range(3) for v in (300 + 5 * x + y, 65535))) for y in range(3)
+    )
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 3, 16, 4, 0, 0, 0))
+    study, _ = only(write(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")))
+    assert "16-bit grey with transparency reduced to 8 bits" in study.notes

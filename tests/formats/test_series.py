@@ -175,3 +175,34 @@ def test_real_twins_are_equal(shared_data, twin):
     assert len(plain.images) == 10
     for one, other in zip(plain.images, packed.images, strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+def test_echoes_keep_their_slices_where_one_is_missing(folder_of):
+    slices = [at(2 * z, 100 * echo + z, EchoTime=echo) for z in range(6) for echo in (1, 2) if (z, echo) != (3, 1)]
+    (study,) = read(folder_of(slices))
+    first, second = (volume.voxels[:, 0, 0].tolist() for volume in study.images)
+    assert first == [100, 101, 102, 104, 105] and second == [200, 201, 202, 203, 204, 205]
+    assert "gaps after slices 3: about 1 slices of 2 mm are missing" in study.notes
+
+
+def test_phases_that_look_alike_in_one_place_stay_in_order(folder_of):
+    values = [[100 * phase + z for phase in (1, 2, 3)] for z in range(5)]
+    values[2] = [0, 0, 302]
+    slices = [at(2 * z, value) for z, here in enumerate(values) for value in here]
+    (study,) = read(folder_of(slices))
+    assert [volume.voxels[:, 0, 0].tolist() for volume in study.images] == [
+        list(phase) for phase in zip(*values, strict=True)
+    ]
+
+
+def test_one_patient_is_never_laid_into_another(folder_of):
+    slices = [at(z, PatientID="AB"[z % 2], SeriesInstanceUID="", StudyInstanceUID="") for z in range(6)]
+    studies = read(folder_of(slices))
+    assert [study.images[0].voxels[:, 0, 0].tolist() for study in studies] == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_slices_of_a_hundredth_of_a_millimetre_are_no_repetitions(folder_of):
+    slices = [at(0.01 * z, z, PixelSpacing=[0.01, 0.01]) for z in range(6)]
+    (study,) = read(folder_of(slices))
+    (volume,) = study.images
+    assert volume.voxels[:, 0, 0].tolist() == list(range(6)) and volume.spacing_mm[0] == pytest.approx(0.01)

@@ -66,8 +66,8 @@ def _draw(studies: Any, target: Path) -> None:
     from consilium.imaging.picture import png_bytes, resize, views
     from consilium.imaging.window import to_display
 
-    height = 512
+    height, widest = 512, 4096
     shown = [to_display(view) for study in studies for item in study.images for view in views(item)][:8]
-    row = [resize(rgb, height, max(1, round(rgb.shape[1] * height / rgb.shape[0]))) for rgb in shown]
+    row = [resize(rgb, height, min(widest, max(1, round(rgb.shape[1] * height / rgb.shape[0])))) for rgb in shown]
     with writing(target):
         target.write_bytes(png_bytes(np.concatenate(row, axis=1)))

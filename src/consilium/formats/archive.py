@@ -30,7 +30,13 @@ class Listing:
 
 def listing(path: Path) -> Listing:
     """The files of `path`. Raises UsageError where there is nothing, ReadError where it may not be read."""
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise ReadError(
+            f"the path cannot be looked at ({type(error).__name__}); check it and its permissions"
+        ) from error
+    if not there:
         raise UsageError("there is no such file or folder; check the path")
     if path.is_dir():
         return _folder(path)
@@ -47,7 +53,10 @@ def _head(path: Path) -> bytes:
 def _load(path: Path) -> bytes:
     with _opened(path) as file:
         check_total(os.fstat(file.fileno()).st_size)
-        return read_at_most(file, MAX_BYTES)
+        try:
+            return read_at_most(file, MAX_BYTES)
+        except OSError as error:
+            raise ReadError(f"the file cannot be read ({type(error).__name__}); check the disk it lies on") from error
 
 
 def _opened(path: Path) -> io.BufferedReader:
@@ -61,23 +70,35 @@ def _opened(path: Path) -> io.BufferedReader:
 
 def _folder(root: Path) -> Listing:
     paths: list[Path] = []
-    hidden = 0
-    for folder, subfolders, names in os.walk(root):
+    hidden, linked = 0, 0
+    closed: list[OSError] = []
+    for folder, subfolders, names in os.walk(root, onerror=closed.append):
+        linked += sum(Path(folder, name).is_symlink() for name in subfolders)
         hidden += sum(name.startswith(".") for name in (*names, *subfolders))
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         paths += [Path(folder, name) for name in names if not name.startswith(".")]
         if len(paths) > MAX_FILES:
             raise UnsafeFileError(f"the folder holds more than {MAX_FILES} files; name a folder of one examination")
+    if not paths and closed:
+        raise ReadError("the folder, or all within it, may not be read; check the permissions")
     if not paths:
         raise UsageError("the folder holds no files; name a folder with pictures")
     paths.sort(key=lambda path: path.relative_to(root).as_posix())
-    return Listing(tuple(partial(_load_inside, root, path) for path in paths), _hidden_note(hidden))
+    notes = [f"folders that may not be read left out: {len(closed)}"] if closed else []
+    notes += [f"linked folders left out: {linked}"] if linked else []
+    loaders = tuple(partial(_load_inside, root, path) for path in paths)
+    return Listing(loaders, (*_hidden_note(hidden), *notes))
 
 
 def _load_inside(root: Path, path: Path) -> bytes:
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+    try:
+        outside = path.is_symlink() and not path.resolve().is_relative_to(root.resolve())
+        there = path.exists()
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise ReadError("the link leads nowhere; copy the file itself") from error
+    if outside:
         raise UnsafeFileError("the link leads out of the folder; copy the file itself")
-    if not path.exists():
+    if not there:
         raise ReadError("the link leads nowhere; copy the file itself")
     data = _load(path)
     _refuse_nested(data)
@@ -109,7 +130,7 @@ def _zip(data: bytes) -> Listing:
 
 def _check_member(info: zipfile.ZipInfo) -> None:
     name = PurePosixPath(info.filename.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+    if name.is_absolute() or not name.parts or ".." in name.parts or ":" in name.parts[0]:
         raise UnsafeFileError("a member of the ZIP reaches outside its folder; make the ZIP again")
     if stat.S_ISLNK(info.external_attr >> 16):
         raise UnsafeFileError("a member of the ZIP is a link; put the file itself in")

@@ -15,6 +15,7 @@ from consilium.formats.volume import study_of
 from consilium.types import Array, Study
 
 _HEADER_BYTES = 540
+_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 
 
 def read_nifti(data: bytes) -> Study:
@@ -24,9 +25,9 @@ def read_nifti(data: bytes) -> Study:
     """
     with guarded("read the NIfTI file", quote=False):
         notes: list[str] = []
-        image = _open(data)
+        image, pixdim = _open(data)
         voxels = _first_volume(image, notes)
-        affine = _affine(image, notes)
+        affine = _affine(image, pixdim, notes)
         pixels, turned = upright(voxels, affine)
     return study_of(pixels, turned, "NIfTI", notes)
 
@@ -47,14 +48,15 @@ def _header_class(data: bytes) -> Any:
     return nibabel.Nifti2Header if data[4:7] == b"n+2" else nibabel.Nifti1Header
 
 
-def _open(data: bytes) -> Any:
+def _open(data: bytes) -> tuple[Any, Array]:
+    """The image, and its spacings as they stand in the header: nibabel makes 1 of 0."""
     import nibabel
 
     header = _header_class(data).from_fileobj(io.BytesIO(data), check=False)
     shape = header.get_data_shape()
     check_claim(shape or (0,), 1, header.get_data_dtype().itemsize)
     image_class = nibabel.Nifti2Image if data[4:7] == b"n+2" else nibabel.Nifti1Image
-    return image_class.from_stream(io.BytesIO(data))
+    return image_class.from_stream(io.BytesIO(data)), np.array(header["pixdim"])
 
 
 def _first_volume(image: Any, notes: list[str]) -> Array:
@@ -75,8 +77,22 @@ def _first_volume(image: Any, notes: list[str]) -> Array:
     return voxels.astype(np.float32) if voxels.dtype.kind == "f" else voxels.astype(voxels.dtype.newbyteorder("="))
 
 
-def _affine(image: Any, notes: list[str]) -> Array:
+def _affine(image: Any, pixdim: Array, notes: list[str]) -> Array:
     header = image.header
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         notes.append("the header says no orientation: left and right are not known")
-    return np.asarray(image.affine, dtype=float)
+    affine = np.asarray(image.affine, dtype=float)
+    if int(header["sform_code"]) and int(header["qform_code"]):
+        sides = [np.linalg.det(np.asarray(form, float)[:3, :3]) for form in (header.get_sform(), header.get_qform())]
+        if sides[0] * sides[1] < 0:
+            notes.append("the header's two orientations (sform, qform) disagree on left and right: the sform taken")
+    blank = [axis + 1 for axis, zoom in enumerate(pixdim[1 : 1 + min(3, len(image.shape))]) if not zoom]
+    if blank and not int(header["sform_code"]):
+        notes.append(
+            f"the header gives no spacing along axis {', '.join(map(str, blank))}: 1 mm taken, no size is real there"
+        )
+    unit = header.get_xyzt_units()[0]
+    if unit in _MILLIMETRES:
+        notes.append(f"lengths in the header are in {unit}s: taken as such")
+        affine[:3] *= _MILLIMETRES[unit]
+    return affine

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,17 @@ from consilium.formats.space import LPS_TO_RAS, upright
 from consilium.formats.volume import study_of
 from consilium.types import Array, Study
 
-_WIDEST_BYTES = 8
+_UNITS = {
+    "mm": 1.0,
+    "millimeter": 1.0,
+    "millimeters": 1.0,
+    "cm": 10.0,
+    "m": 1000.0,
+    "um": 1e-3,
+    "\u00b5m": 1e-3,
+    "micron": 1e-3,
+    "nm": 1e-6,
+}
 _TO_RAS = {
     "left-posterior-superior": LPS_TO_RAS,
     "lps": LPS_TO_RAS,
@@ -51,7 +62,7 @@ def _read(data: bytes) -> tuple[Mapping[str, Any], Array]:
         raise UnsafeFileError("the NRRD keeps its data in another file; save it with attached data")
     if header["type"] == "block":
         raise DamagedFileError("the NRRD holds opaque blocks, not numbers; save it with a numeric type")
-    check_claim([int(n) for n in header["sizes"]], 1, _WIDEST_BYTES)
+    check_claim([int(n) for n in header["sizes"]], 1, _bytes_of(header))
     packed = stream.read()
     if header["encoding"] in {"gzip", "gz", "bzip2", "bz2"}:
         packed = _unpacked(packed, header)
@@ -59,9 +70,17 @@ def _read(data: bytes) -> tuple[Mapping[str, Any], Array]:
     return header, nrrd.read_data(header, io.BytesIO(packed))
 
 
+def _bytes_of(header: Mapping[str, Any]) -> int:
+    """Of one sample, by the name of its type: uint16, unsigned short, uchar, double ..."""
+    name = str(header["type"]).lower()
+    if bits := re.search(r"\d+", name):
+        return int(bits[0]) // 8
+    return 1 if "char" in name else 2 if "short" in name else 8 if "long" in name or name == "double" else 4
+
+
 def _unpacked(packed: bytes, header: Mapping[str, Any]) -> bytes:
     """The data section unpacked, and never more of it than the header claims, which pynrrd would."""
-    limit = math.prod(int(n) for n in header["sizes"]) * _WIDEST_BYTES + max(0, int(header.get("byte skip", 0)))
+    limit = math.prod(int(n) for n in header["sizes"]) * _bytes_of(header) + max(0, int(header.get("byte skip", 0)))
     stream = io.BytesIO(packed)
     with bz2.open(stream) if header["encoding"] in {"bzip2", "bz2"} else gzip.open(stream) as unpacked:
         return unpacked.read(limit)
@@ -94,19 +113,48 @@ def _spatial(header: Mapping[str, Any], values: Array, notes: list[str]) -> tupl
 
 def _affine(header: Mapping[str, Any], axes: list[int], notes: list[str]) -> Array:
     """RAS+ millimetres from (i, j, k) indices."""
-    space = str(header.get("space", "")).lower()
+    space = str(header.get("space", "")).lower().removesuffix("-time")
     directions = header.get("space directions")
     affine = np.eye(4)
+    scale = _millimetres(header, notes)
     if directions is None or space not in _TO_RAS:
         notes.append("the header says no orientation: left and right are not known")
-        spacings = header.get("spacings", np.full(header["dimension"], np.nan))
-        lengths = [1.0 if axis < 0 or not np.isfinite(spacings[axis]) else float(spacings[axis]) for axis in axes]
-        return LPS_TO_RAS @ np.diag([*lengths, 1.0])
+        lengths = [_length(header, axis) for axis in axes]
+        if any(length is None for length, axis in zip(lengths, axes, strict=True) if axis >= 0):
+            notes.append("the header says no spacing: 1 mm taken, so that no measured size is real")
+        diagonal = [1.0 if length is None else length * scale for length in lengths]
+        return LPS_TO_RAS @ np.diag([*diagonal, 1.0])
     for column, axis in enumerate(axes):
         if axis >= 0:
-            affine[:3, column] = directions[axis]
+            affine[:3, column] = np.asarray(directions[axis], float)[:3] * scale
     if axes[-1] < 0:
         affine[:3, 2] = np.cross(affine[:3, 0], affine[:3, 1])
         affine[:3, 2] /= np.linalg.norm(affine[:3, 2])
-    affine[:3, 3] = header.get("space origin", np.zeros(3))
+    affine[:3, 3] = np.asarray(header.get("space origin", np.zeros(3)), float)[:3] * scale
     return _TO_RAS[space] @ affine
+
+
+def _length(header: Mapping[str, Any], axis: int) -> float | None:
+    """How far apart the header says two samples of an axis are, by direction, spacing or thickness; None where by none."""
+    directions = header.get("space directions")
+    if axis < 0:
+        return None
+    told = [np.nan if directions is None else np.linalg.norm(np.asarray(directions[axis], float)[:3])]
+    told += [header[name][axis] for name in ("spacings", "thicknesses") if name in header]
+    return next((float(length) for length in told if np.isfinite(length) and length > 0), None)
+
+
+def _millimetres(header: Mapping[str, Any], notes: list[str]) -> float:
+    """What the header's unit of length is in millimetres."""
+    units = {
+        str(unit).strip().lower() for unit in header.get("space units", header.get("units", ())) if str(unit).strip()
+    }
+    known = {unit: _UNITS[unit] for unit in units if unit in _UNITS}
+    if len(known) == 1:
+        (unit,) = known
+        if known[unit] != 1:
+            notes.append(f"lengths in the header are in {unit}: taken as such")
+        return known[unit]
+    if units:
+        notes.append("the header's unit of length is not known: millimetres taken")
+    return 1.0

@@ -41,7 +41,7 @@ def decode(dataset: Dataset, notes: list[str]) -> Array:
         values = values.astype(values.dtype.newbyteorder("="))
     if photometric == "PALETTE COLOR":
         return _eight_bits(_palette(values, dataset), notes)
-    return _eight_bits(values, notes) if samples > 1 else values
+    return _eight_bits(values, notes, int(dataset.get("BitsStored") or 16)) if samples > 1 else values
 
 
 def _decoder_options(dataset: Dataset) -> Dataset:
@@ -111,12 +111,14 @@ def _palette(values: Array, dataset: Dataset) -> Array:
     return np.stack([apply_color_lut(frame, dataset)[..., :3] for frame in values])
 
 
-def _eight_bits(colours: Array, notes: list[str]) -> Array:
+def _eight_bits(colours: Array, notes: list[str], bits: int = 16) -> Array:
     if colours.dtype == np.uint8:
         return colours
     if colours.dtype.kind != "u":
         raise UnknownFormatError(f"no reader for {colours.dtype} colours; export it as 8-bit RGB")
     notes.append(f"{colours.dtype} colour reduced to 8 bits")
+    if bits < 16 and colours.max(initial=0) < 2**bits:
+        return (colours >> max(0, bits - 8)).astype(np.uint8)
     full = np.iinfo(colours.dtype).max if colours.max(initial=0) > 255 else 255
     return (colours // ((full + 1) // 256)).astype(np.uint8)
 

@@ -11,8 +11,11 @@ from consilium.formats.dicom import Frame, Place
 from consilium.formats.space import LPS_TO_RAS
 from consilium.types import Array, Image, Study, Volume
 
-_SAME_PLACE_MM = 0.01
+# Slices nearer than this are in one place: so many mm, or this share of a pixel where pixels are finer.
+_SAME_PLACE_MM, _SAME_PLACE_PIXELS = 0.01, 0.1
 _GAP = 1.5
+# How the notes begin that say that slices lie at uneven distances.
+UNEVEN = ("gaps after", "uneven spacing")
 _UNEVEN = 0.02
 
 
@@ -30,7 +33,7 @@ def assemble(frames: Sequence[Frame]) -> tuple[Study, ...]:
 
 def key_of(frame: Frame) -> tuple[str | None, ...]:
     if is_slice(frame):
-        return ("slices", frame.series or frame.study)
+        return ("slices", frame.series or frame.study, frame.patient)
     return ("pictures", frame.study or frame.series, frame.modality, frame.body_part)
 
 
@@ -118,33 +121,42 @@ def _spaced(frame: Frame) -> tuple[float, float]:
 
 
 def layers_of(frames: Sequence[Frame], notes: list[str]) -> list[list[Frame]]:
-    """Slices ordered along their normal; the n-th slice at a place goes to the n-th layer. Copies are left out."""
+    """Slices ordered along their normal. Where several lie in one place, one layer for each acquisition or echo, if that tells
+    them apart; else the n-th slice at a place goes to the n-th layer. Copies are left out."""
     normal = _placed(frames[0]).normal
-    ordered = sorted(frames, key=lambda frame: (round(_height(frame, normal), 2), frame.number))
-    layers: list[list[Frame]] = []
-    here: list[Frame] = []
-    copies = 0
+    near = min(_SAME_PLACE_MM, _SAME_PLACE_PIXELS * min(_spaced(frames[0])))
+    ordered = sorted(frames, key=lambda frame: (round(_height(frame, normal) / near), frame.number))
+    places: list[list[Frame]] = []
     for frame in ordered:
-        if here and _height(frame, normal) - _height(here[0], normal) > _SAME_PLACE_MM:
-            here = []
-        if any(_is_copy(frame, other) for other in here):
-            copies += 1
-            continue
-        here.append(frame)
-        if len(here) > len(layers):
-            layers.append([])
-        layers[len(here) - 1].append(frame)
-    if copies:
+        if not places or _height(frame, normal) - _height(places[-1][0], normal) > near:
+            places.append([])
+        places[-1].append(frame)
+    places = _without_copies(places)
+    if copies := len(frames) - sum(map(len, places)):
         notes.append(f"copies of slices left out: {copies}")
-    return layers
+    most = max(map(len, places))
+    for told in (lambda number: number[:2], lambda number: number[1:2], lambda number: number[:1]):
+        by_kind: dict[tuple[float, ...], list[Frame]] = {}
+        for here in places:
+            for frame in here:
+                by_kind.setdefault(told(frame.number), []).append(frame)
+        apart = all(len({told(frame.number) for frame in here}) == len(here) for here in places)
+        if most > 1 and apart and len(by_kind) == most:
+            return list(by_kind.values())
+    return [[here[n] for here in places if n < len(here)] for n in range(most)]
 
 
 def _height(frame: Frame, normal: Array) -> float:
     return float(_placed(frame).position @ normal)
 
 
-def _is_copy(a: Frame, b: Frame) -> bool:
-    return a.image.uid == b.image.uid or a.image.digest == b.image.digest
+def _without_copies(places: Sequence[Sequence[Frame]]) -> list[list[Frame]]:
+    """Without what is the same instance; and, where a place has more slices than is usual in the series, without what looks the
+    same: two phases may look alike where both are empty."""
+    once = [list({frame.image.uid: frame for frame in reversed(here)}.values())[::-1] for here in places]
+    alike = [list({frame.image.digest: frame for frame in reversed(here)}.values())[::-1] for here in once]
+    usual = max(Counter(map(len, alike)).items(), key=lambda pair: (pair[1], pair[0]))[0]
+    return [seen if len(here) > usual else here for here, seen in zip(once, alike, strict=True)]
 
 
 def _volume(layer: Sequence[Frame], number: int, notes: list[str]) -> Volume:

@@ -100,7 +100,10 @@ def _window(header: Dataset) -> tuple[tuple[float, float] | None, tuple[str, ...
     centres, widths = (np.atleast_1d(header.get(k)) for k in ("WindowCenter", "WindowWidth"))
     if centres[0] is None or widths[0] is None:
         return None, ()
-    centre, width = float(centres[0]), float(widths[0])
+    try:
+        centre, width = float(centres[0]), float(widths[0])
+    except ValueError:
+        return None, ("a window that is no number left out",)
     function = str(header.get("VOILUTFunction") or "LINEAR")
     if not np.isfinite((centre, width)).all() or (width < 1 and function == "LINEAR") or width <= 0:
         return None, (f"window of width {width:g} left out",)
@@ -116,11 +119,22 @@ def _inverted(picture: Shown) -> Shown:
     if picture.units == "HU":
         return replace(picture, notes=(*picture.notes, "MONOCHROME1 not inverted: HU are larger where denser"))
     low, high = picture.bounds
-    total = picture.pixels.dtype.type(low + high)
     window = picture.window and (low + high - picture.window[1], low + high - picture.window[0])
     return replace(
-        picture, pixels=total - picture.pixels, window=window, notes=(*picture.notes, "MONOCHROME1 inverted")
+        picture,
+        pixels=_turned_over(picture.pixels, low + high),
+        window=window,
+        notes=(*picture.notes, "MONOCHROME1 inverted"),
     )
+
+
+def _turned_over(pixels: Array, total: float) -> Array:
+    """`total` less each value, in the same type if it holds them all."""
+    if pixels.dtype.kind == "f":
+        return pixels.dtype.type(total) - pixels
+    whole = int(total) - pixels.astype(np.int64)
+    kept = np.iinfo(pixels.dtype)
+    return whole.astype(pixels.dtype) if kept.min <= whole.min() and whole.max() <= kept.max else _narrow(whole)
 
 
 def _padding(values: Array, header: Dataset) -> Array | None:

@@ -167,3 +167,10 @@ def test_the_bundles_are_json(series, tmp_path):
     done = write(held_on(folder), tmp_path / "out", [folder], ["fhir"], ("urn:example", "P-1"))
     assert [json.loads(path.read_text(encoding="utf-8"))["resourceType"] for path in done.paths] == ["Bundle"] * 2
     assert all("P-1" in path.read_text(encoding="utf-8") for path in done.paths)
+
+
+@pytest.mark.parametrize(("heights", "said"), [([0, 5, 10, 20, 25], True), ([0, 5, 10, 15], False)])
+def test_that_a_mask_in_nifti_has_even_slices_is_said(series, tmp_path, heights, said):
+    folder = series(heights)
+    written = write(held_on(folder), tmp_path / "out", [folder], ["masks"])
+    assert any("at even distances" in note for note in written.notes) == said

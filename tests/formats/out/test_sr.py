@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import highdicom
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from tests.formats.out.conftest import LESION, LUNG, complaints, held_on
+from tests.formats.out.conftest import LESION, LUNG, complaints, held_on, opinion_on, picture_of
 
 from consilium.errors import UsageError
 from consilium.formats.out import seg, sr
@@ -195,3 +196,20 @@ def test_units_are_those_of_the_tables():
         assert unit(value) == code
     assert unit("") == codes.UCUM.NoUnits
     assert (unit("mL").value, unit("mL").scheme_designator) == ("mL", "UCUM")
+
+
+@pytest.mark.parametrize("kind", ["one part", "one of two parts is empty", "planar"])
+def test_a_report_on_one_segment_alone(kind, series, tmp_path):
+    folder = series([0.0] if kind == "planar" else [0, 3, 6], SliceThickness=3)
+    picture = picture_of(folder)
+    full = opinion_on(picture)
+    drawn = full.segmentations[0]
+    lung = replace(drawn, labels=(drawn.labels == 1).astype(np.uint8))
+    if kind != "one of two parts is empty":
+        lung = replace(lung, concepts=(LUNG,), confidence=(0.91,))
+    opinion = replace(full, segmentations=(lung,), findings=full.findings[1:2])
+    path, outline = written(held_on(folder, opinion), folder, tmp_path)
+    content = content_of(path)
+    groups = content.get_planar_roi_measurement_groups() or content.get_volumetric_roi_measurement_groups()
+    assert [group.finding_type.meaning for group in groups] == ["left lung"]
+    assert len(outline.dataset.SegmentSequence) == 1 and complaints(path) == []

@@ -145,7 +145,12 @@ class _Making:
                 number += 1
                 stem = self.place / f"mask-{number:02d}-{slug(opinion.specialist)}"
                 try:
-                    self.paths += write_mask(segmentation, opinion, self._shown(segmentation), stem)
+                    shown = self._shown(segmentation)
+                    self.paths += write_mask(segmentation, opinion, shown, stem)
+                    if isinstance(shown, Volume) and any(self._uneven(shown)):
+                        self.notes.append(
+                            f"masks: {stem.name}: NIfTI has its slices at even distances, which those of the volume are not"
+                        )
                 except UsageError as error:
                     self.notes.append(f"masks: {opinion.specialist}: {error}")
 
@@ -178,6 +183,14 @@ class _Making:
                 yield opinion, tuple(chosen)
         if not found:
             self.notes.append(f"{kind}: nothing was outlined")
+
+    def _uneven(self, volume: Volume) -> Iterator[str]:
+        """What was noted on reading of the distances of its slices."""
+        from consilium.formats.series import UNEVEN
+
+        for study in self.held.case.studies:
+            if any(item.uid == volume.uid for item in study.images):
+                yield from (note for note in study.notes if note.startswith(UNEVEN))
 
     def _shown(self, segmentation: Segmentation) -> Image | Volume:
         """The picture or volume of the case that was outlined."""

@@ -127,9 +127,11 @@ def _measured(opinion: Opinion, number: int, segment: _Segment, findings: Sequen
     """One group of all that was measured on a segment, with the reference to it."""
     from highdicom.sr import ReferencedSegment
 
-    referenced: Any = _frame_of(segment)
-    if segment.solid:
-        referenced = ReferencedSegment.from_segmentation(segment.dataset, segment_number=segment.number)
+    referenced: Any = (
+        ReferencedSegment.from_segmentation(segment.dataset, segment_number=segment.number)
+        if segment.solid
+        else _frame_of(segment)
+    )
     sides = {finding.site for finding in findings if finding.site.casefold() in _SIDES}
     return _group(
         opinion,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from consilium.formats.out.sources import Traced, discreet, locate
 from consilium.formats.out.views import INSTEAD, is_placed, view
 from consilium.types import Array, Code, Opinion, Segmentation
 
+_PER_FRAME = ("SegmentIdentificationSequence", "DerivationImageSequence")
 _SERIES_NUMBER = 9000
 
 
@@ -166,6 +168,11 @@ def _complete(dataset: Any, source: Traced, frames: Sequence[int]) -> None:
     if "PixelMeasuresSequence" in shared and "SliceThickness" not in shared.PixelMeasuresSequence[0]:
         # readers, highdicom first, refuse the spacing of a picture without a thickness; the source states it anyway
         del shared.PixelMeasuresSequence
+    for name in _PER_FRAME:  # of one segment alone highdicom has them shared, where it does not look for them itself
+        if name in shared:
+            for group in dataset.PerFrameFunctionalGroupsSequence:
+                setattr(group, name, deepcopy(shared[name].value))
+            delattr(shared, name)
     groups = dataset.PerFrameFunctionalGroupsSequence if frames else ()
     references = [group.DerivationImageSequence[0].SourceImageSequence[0] for group in groups]
     for reference in {id(reference): reference for reference in references}.values():  # segments share theirs
