@@ -110,3 +110,8 @@ class DataError(ConsiliumError):
 
 class EndpointError(ConsiliumError):
     exit_code = 7
+
+
+def extra(name: str) -> str:
+    """How an optional part is installed: from the folder of consilium, whose name elsewhere is somebody else's."""
+    return f"pip install -e '.[{name}]' in the folder of consilium"

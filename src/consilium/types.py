@@ -99,9 +99,7 @@ class Volume(_ComparesArrays):
 
 
 def _digest(array: Array, window: tuple[float, float] | None, units: str) -> str:
-    head = f"{array.shape} {array.dtype.str} {window}" + " HU" * (
-        units == "HU" and window is None
-    )  # padding is seen otherwise
+    head = f"{array.shape} {array.dtype.str} {window}" + " HU" * (units == "HU" and window is None)  # padding unseen
     return hashlib.sha256(head.encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 from typer.testing import CliRunner
 
 from consilium import registry
-from consilium.cli import adapters
+from consilium.cli import adapters, common, specialist
 from consilium.errors import UsageError
 
 CARD = """
@@ -69,3 +69,18 @@ def test_what_cannot_be_added_is_said(given: Path, home: Path) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             run(*words)
+
+
+@pytest.mark.parametrize(("said", "term"), [("mri", "MR"), (" X-ray ", "CR"), ("dx", "DX"), ("", None), (None, None)])
+def test_a_modality_is_named_in_dicoms_words(said: str | None, term: str | None) -> None:
+    assert common.modality_named(said) == term
+
+
+def test_what_is_no_modality_is_refused() -> None:
+    with pytest.raises(UsageError, match="'XX' is no modality of DICOM"):
+        common.modalities_named("CR, XX")
+
+
+def test_the_name_of_the_router_is_taken() -> None:
+    with pytest.raises(UsageError, match="recognises modalities"):
+        specialist._demand_name("modality_router")

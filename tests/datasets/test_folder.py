@@ -135,3 +135,74 @@ def test_a_label_column_holds_0_1_or_nothing(tmp_path: Path, cell: str, said: st
     data = read_folder(write(tmp_path, "path,Mass,split", rows), label_columns=["Mass"])
     with pytest.raises(DataError, match=said):
         data.targets(data.records)
+
+
+@pytest.mark.parametrize(
+    "head", ["Path;Label;Split", "path\tLABEL\tsplit", "path, label , split", "\ufeffpath,label,split"]
+)
+def test_tables_as_spreadsheets_write_them(tmp_path: Path, head: str) -> None:
+    cut = next(sign for sign in ";\t," if sign in head)
+    rows = ["a.png,ill,train", "b.png,well,train", "c.png,ill,val", "d.png,well,test"]
+    write(tmp_path, "path,label,split", rows)
+    text = "\r\n".join([head, *(row.replace(",", cut) for row in rows), ""])
+    (tmp_path / "index.csv").write_bytes(text.encode("utf-16" if cut == "\t" else "utf-8"))
+    assert read_folder(tmp_path).classes == ("ill", "well") and len(read_folder(tmp_path).of("train")) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "said"),
+    [
+        ("path,label,split", "a.png,ill, left,train", "row 2: more cells than the header"),
+        ("label,split,path", "ill,train", "row 2: no path"),
+        ("file,label", "a.png,ill", "needs a header with a column 'path', and has: file,label"),
+        ("path,label", "", "a header and no rows"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, head: str, row: str, said: str) -> None:
+    (tmp_path / "index.csv").write_text(f"{head}\n{row}\n")
+    with pytest.raises(DataError, match=said):
+        read_folder(tmp_path)
+
+
+def test_a_table_in_an_old_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_bytes("path,label\na.png,Lungenentz\u00fcndung\n".encode("latin-1"))
+    with pytest.raises(DataError, match="Save it as CSV in UTF-8"):
+        read_folder(tmp_path)
+
+
+def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
+    folder = write(tmp_path, "path,x,split", ["a.png,1,train", "b.png,0,val", "c.png,1,test"])
+    for wrong, more in (
+        ("zz", {"label_columns": ["x", "zz"]}),
+        ("nope", {"where": {"nope": "1"}, "label_columns": ["x"]}),
+    ):
+        with pytest.raises(DataError, match=f"has no column {wrong}; there are: path, x, split"):
+            read_folder(folder, **more)
+    with pytest.raises(DataError, match="a column twice"):
+        read_folder(folder, label_columns=["x", "x"])
+
+
+def test_one_picture_under_two_labels_is_refused(tmp_path: Path) -> None:
+    rows = ["a.png,ill,train", "a.png,well,train", "b.png,ill,val", "c.png,well,test"]
+    with pytest.raises(DataError, match="twice, with different labels"):
+        read_folder(write(tmp_path, "path,label,split", rows))
+
+
+def test_pictures_of_a_class_are_known_by_their_content(tmp_path: Path) -> None:
+    names = ["a.bmp", "b.gif", "c.WEBP", "d.jfif", "e", "f.JPG"]
+    for label in ("ill", "well"):
+        (tmp_path / label).mkdir()
+        for name in names:
+            kind = {"a.bmp": "BMP", "b.gif": "GIF", "c.WEBP": "WEBP"}.get(name, "JPEG")
+            Image.new("L", (8, 8)).save(tmp_path / label / name, kind)
+        (tmp_path / label / "notes.txt").write_text("no picture")
+        (tmp_path / label / "all.zip").write_bytes(b"PK\x03\x04 nor this")
+    data = read_folder(tmp_path)
+    assert sorted(record.path.name for record in data.records) == sorted(2 * names)
+
+
+def test_pictures_beside_the_splits_are_refused(tmp_path: Path) -> None:
+    for place in ("train/ill", "train/well", "test/ill", "test/well", "other/ill"):
+        picture(tmp_path / place / "a.png")
+    with pytest.raises(DataError, match="pictures in other too"):
+        read_folder(tmp_path)

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -226,3 +227,16 @@ def killed_writer(folder: Path, start: int, chance: random.Random) -> int:
         process.kill()
         rest = process.stdout.read().split("\n")[:-1]
     return int((rest or [last])[-1])
+
+
+def test_what_is_known_otherwise_is_taken_out_and_put_back(tmp_path: Path) -> None:
+    index = lance.load(tmp_path, encoder_key="e", create=True)
+    entries = known_cases(0, 40)
+    index.add(entries)
+    known = {entry.digest: entry.precedent for entry in entries[:10]}
+    assert index.correct(known) == 0 and index.correct({}) == 0
+    known["digest-0"] = replace(known["digest-0"], label="another")
+    known["digest-1"] = replace(known["digest-1"], modality="US")
+    assert index.correct({**known, "digest-2": None, "digest-99": None}) == 3 and len(index) == 37
+    assert index.add([replace(entries[0], precedent=known["digest-0"])]) == 1
+    assert index.search(features(0), 1)[0].label == "another"

@@ -17,6 +17,7 @@ from consilium.errors import DataError, MemberError, UsageError
 from consilium.registry import read_card
 from consilium.specialists import light
 from consilium.train.specialist import Recipe, folds, train
+from consilium.types import Case, Image, Opinion, Study
 
 RECIPE = Recipe("finder", ("CR",), ("CHEST",), groups={"lesion": ("mass",)}, data_licence="CC0")
 
@@ -143,3 +144,18 @@ def test_one_patient_cannot_be_judged_unseen(folder: Path, tmp_path: Path) -> No
     index.write_text("\n".join([head, *kept]) + "\n")
     with pytest.raises(DataError, match="all of one patient"):
         train(read_folder(folder), RECIPE, patch_statistics.load(), tmp_path / "room")
+
+
+def test_of_several_pictures_it_says_what_it_judged(folder: Path, tmp_path: Path) -> None:
+    train(read_folder(folder), RECIPE, patch_statistics.load(), tmp_path / "room")
+    finder = light.load(tmp_path / "room/finder", patch_statistics.load())
+    own = [Image(phantoms.draw("mass", seed), f"sha256:{seed}") for seed in (901, 902)]
+    stripes = Image(np.tile(np.array([0, 255], np.uint8), (64, 32)), "sha256:stripes")
+
+    def of(*images: Image) -> Opinion:
+        return finder.examine(Case("c", "?", studies=(Study("CR", "CHEST", images),)))
+
+    assert not of(own[0]).caution and of(own[0]).findings[0].calibrated
+    both = of(*own)
+    assert "the mean over 2 pictures" in both.caution and not both.findings[0].calibrated
+    assert "1 of 2 views are unlike its training pictures: not judged" in of(own[0], stripes).caution

@@ -13,8 +13,8 @@ import typer
 
 from consilium.cli import ask_genome
 from consilium.cli.ask_genome import Age, Asked, Build, GenomeFile, Person, Sex
-from consilium.cli.common import split, writing
-from consilium.cli.results import kinds_of, results
+from consilium.cli.common import modality_named, split, writing
+from consilium.cli.results import demand_own, kinds_of, results
 
 if TYPE_CHECKING:
     from consilium.types import Consultation, Study
@@ -76,9 +76,12 @@ def ask(
     *paths, question = paths_and_question
     if not (paths or genome) or not question.strip() or os.path.exists(question):
         raise UsageError('give the pictures, then the question: consilium ask FILE "question". Quote the question.')
+    policy = policy.strip()
     policies.get(policy)
     asked = Asked(genome, person, build)
     asked.check(paths, kinds_of(formats))
+    if formats != "auto" and out is None:
+        raise UsageError("--formats says what is written beside the page: give --out FOLDER too.")
     history = ask_genome.with_demographics(history, age, sex)
     chosen = next((p for p in prompt.PROFILES if p == profile), None)
     if chosen is None:
@@ -87,8 +90,10 @@ def ask(
         raise UsageError(
             f"--model, --base-url, --slices and --windows are for the generalists hf and openai, not for {generalist}."
         )
+    if specialists is not None and not split(specialists):
+        raise UsageError("--specialists names nobody. Name some, or leave it out; --policy solo asks none.")
     start = time.perf_counter()
-    read = list(_read(paths, modality, body_part)) or [()]
+    read = list(_read(paths, modality_named(modality), body_part)) or [()]
     read_s = (time.perf_counter() - start) / len(read)
     panel = assemble(
         specialists=split(specialists) if specialists is not None else None,
@@ -108,13 +113,15 @@ def ask(
         notes = (*held.notes, *ask_genome.told(genotypes))
         held = replace(held, timings_s={"reading": read_s, **held.timings_s}, notes=notes)
         folder = _folder(out, number, len(cases))
+        written: tuple[Path, ...] = ()
         if folder is not None:
+            demand_own(held, folder)
             _write(held, folder)
-            results(held, Path(path) if path else None, folder, formats)
+            written = results(held, Path(path) if path else None, folder, formats)
         if json:
             _print_json(held, number, len(cases))
         else:
-            _print(held, folder)
+            _print(held, folder, written, f"case {number} of {len(cases)}" if len(cases) > 1 else "")
 
 
 def _read(paths: list[str], modality: str | None, body_part: str | None) -> Iterator[tuple[Study, ...]]:
@@ -127,7 +134,9 @@ def _read(paths: list[str], modality: str | None, body_part: str | None) -> Iter
         except ConsiliumError as error:
             if len(paths) == 1:
                 raise
-            raise type(error)(f"path {number} of {len(paths)}: {error}") from error
+            quote = ' Is it part of the question? Then quote the question: consilium ask FILE "question".'
+            hint = quote if number > 1 and not os.path.exists(path) else ""
+            raise type(error)(f"path {number} of {len(paths)}: {error}{hint}") from error
 
 
 def _generalist_options(name: str, model: str | None, base_url: str | None, allow_remote: bool) -> dict[str, object]:
@@ -159,12 +168,22 @@ def _print_json(held: Consultation, number: int, total: int) -> None:
     typer.echo(before + record.to_json(held) + after)
 
 
-def _print(held: Consultation, folder: Path | None) -> None:
+def _print(held: Consultation, folder: Path | None, written: Sequence[Path], which: str) -> None:
     from rich.console import Console
 
+    from consilium.cli.results import NAMES_THE_PATIENT
     from consilium.cli.show import show
 
     console = Console()
+    if which:
+        console.print(f"\n{which}", style="dim", highlight=False)
     show(held, console)
-    if folder is not None:
-        console.print(f"Written: {folder / 'consultation.html'} and consultation.json", highlight=False)
+    if folder is None:
+        return
+    more = f", {', '.join(path.name for path in written)}" if written else ""
+    console.print(f"Written: {folder / 'consultation.html'} and consultation.json{more}", highlight=False)
+    named = [path.name for path in written if path.suffix == NAMES_THE_PATIENT]
+    if named:
+        console.print(
+            f"With the patient of the source, as DICOM demands: {', '.join(named)}", style="yellow", highlight=False
+        )

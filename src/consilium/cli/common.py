@@ -19,6 +19,30 @@ def split(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
+# DICOM's terms for kinds of picture (PS3.3 C.7.3.1.1.1), and what people say for some of them.
+_TERMS = "AR BDUS BI BMD CR CT DG DMS DX ECG EPS ES FID GM HC IO IVOCT IVUS KER LS MG MR NM OAM OCT OP OPM OPT OPV OT PT PX RF RG"
+MODALITIES = frozenset(f"{_TERMS} SM SRF TG US VA XA XC".split(" "))
+_SAID = {"MRI": "MR", "MRT": "MR", "XRAY": "CR", "X-RAY": "CR", "RADIOGRAPH": "CR", "ULTRASOUND": "US", "PET": "PT"}
+_SAID |= {"CAT": "CT", "DERMATOSCOPY": "DMS", "DERMOSCOPY": "DMS", "PATHOLOGY": "SM", "HISTOLOGY": "SM", "FUNDUS": "OP"}
+_SAID |= {"MAMMOGRAPHY": "MG", "ENDOSCOPY": "ES"}
+
+
+def modality_named(text: str | None) -> str | None:
+    """DICOM's term of what a user says ("mri" -> "MR"); None for nothing. UsageError where there is no such modality."""
+    said = (text or "").strip().upper()
+    found = _SAID.get(said, said)
+    if said and found not in MODALITIES:
+        raise UsageError(
+            f"{text!r} is no modality of DICOM. Say CR or DX (X-ray), CT, MR, US, MG, DMS (dermatoscopy), SM (slide), OP, ES ..."
+        )
+    return found or None
+
+
+def modalities_named(text: str | None) -> tuple[str, ...]:
+    """Several, separated by commas."""
+    return tuple(term for part in split(text) if (term := modality_named(part)))
+
+
 def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
     """['a=b'] -> {'a': 'b'}."""
     found = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consilium.cli.common import counting, emit, pairs, split, writing
+from consilium.cli.common import counting, emit, modality_named, pairs, split, writing
 
 if TYPE_CHECKING:
     from consilium.evaluate.council import Council
@@ -163,6 +163,7 @@ def board_(
 
     Example: consilium evaluate board runs/lung runs/brain --out leaderboard.html
     """
+    from consilium.errors import extra
     from consilium.evaluate.board import make
     from consilium.evaluate.draw import can_draw
 
@@ -170,7 +171,7 @@ def board_(
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
-    left_out = "" if can_draw() else " (without diagrams: pip install 'consilium[train]' for them)"
+    left_out = "" if can_draw() else f" (without diagrams: {extra('train')} for them)"
     typer.echo(f"{out}{left_out}")
 
 
@@ -254,9 +255,8 @@ def _task(folder: Path, labels: str | None, where: list[str] | None, wishes: tup
 
     question, option, asked, modality, body_part, part, cases, normal = wishes
     data = read_folder(folder, label_columns=split(labels), where=pairs(where, "--where"))
-    return plan(
-        data, Wishes(question, pairs(option, "--option"), split(asked), modality, body_part, part, cases, normal)
-    )
+    seen = modality_named(modality)
+    return plan(data, Wishes(question, pairs(option, "--option"), split(asked), seen, body_part, part, cases, normal))
 
 
 def _default_folder(task: Task, council: Council, what: str = "") -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consilium.cli.common import emit, split, writing
+from consilium.cli.common import emit, modality_named, split, writing
 
 if TYPE_CHECKING:
     from consilium.consult.panel import Panel
@@ -21,7 +21,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for the pictures, consultation.html and consultation.json.")] = Path(
         "."
     ),
-    policy: Annotated[str, typer.Option(help="solo, panel_vote, moed, rad or gsco.")] = "gsco",
+    policy: Annotated[str, typer.Option(help="solo, moed, rad, gsco, arbitrated or triggered.")] = "gsco",
     generalist: Annotated[str, typer.Option(help="Who decides; one that can show where it looked.")] = "native",
     folder: Annotated[Path | None, typer.Option(help="A checkpoint of your own for that generalist.")] = None,
     modality: Annotated[str | None, typer.Option(help="CR, DX, CT, MR, US ...; overrides the file's header.")] = None,
@@ -37,7 +37,7 @@ def explain(
     from consilium.consult.panel import assemble
 
     policies.get(policy)
-    case = case_of(formats.read(path, modality=modality), question, split(options))
+    case = case_of(formats.read(path, modality=modality_named(modality)), question, split(options))
     panel = assemble(generalist=generalist, generalist_options={"folder": folder} if folder else {})
     _demand_explain(panel)
     panel.explains = True

@@ -74,13 +74,17 @@ def threshold(
 
     Example: consilium genome threshold panel.bed --statistics gwas.tsv.gz --score-build GRCh37 --out my_scores.tsv
     """
+    from consilium.errors import UsageError
     from consilium.genomics.threshold import Clumping
     from consilium.genomics.threshold import threshold as make
 
     request = request_of(
         genotypes, [statistics], build, score_build, (None, "error", ambiguous, True, "drop"), keep=keep
     )
-    greatest = tuple(float(bar) for bar in split(bars))
+    try:
+        greatest = tuple(float(bar) for bar in split(bars))
+    except ValueError:
+        raise UsageError(f"--p takes p-values separated by commas, such as 5e-8,1e-3; not {bars!r}.") from None
     with writing(out):
         made = make(
             request, statistics, out, Clumping(greatest, r2, kb, people, effect, p_value, pairs(columns, "--columns"))

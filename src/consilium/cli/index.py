@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from consilium.cli.common import counting, emit, pairs, split
+from consilium.cli.common import counting, emit, modality_named, pairs, split
 
 app = typer.Typer(
     help="Build and look at indices of known cases, which answers cite as precedents.\n\nExample: consilium index list",
@@ -25,10 +25,12 @@ def build(
     splits: Annotated[
         str, typer.Option(help="Which splits to hold; test cases stay out, or a test would flatter.")
     ] = "train",
+    labels: Annotated[str | None, typer.Option(help="Columns of 0, 1 or blank to know, instead of `label`.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the cases, shown beside each.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Add the cases of a folder to an index. Cases already there are not added twice, so it may be interrupted.
+    """Add the cases of a folder to an index. Cases already there are not added twice, so it may be interrupted; those whose
+    label, modality or body part is another now are replaced.
 
     Example: consilium index build ../shared/data/lung_ct_iqoth --modality CT --body-part CHEST
     """
@@ -38,15 +40,17 @@ def build(
         outcome = build_index(
             folder,
             name,
-            modality=modality.upper() if modality else None,
-            body_part=body_part.upper(),
+            modality=modality_named(modality),
+            body_part=body_part.strip().upper(),
             where=pairs(where, "--where"),
             splits=split(splits),
             licence=licence,
+            label_columns=split(labels),
             progress=progress,
         )
+    replaced = f", {outcome['replaced']} replaced" if outcome["replaced"] else ""
     emit(outcome) if json else typer.echo(
-        f"index {outcome['name']}: {outcome['added']} added, {outcome['size']} cases in all"
+        f"index {outcome['name']}: {outcome['added']} added{replaced}, {outcome['size']} cases in all"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from consilium.cli.common import emit, writing
+from consilium.cli.common import emit, modality_named, writing
 
 
 def inspect(
@@ -22,7 +22,7 @@ def inspect(
     """
     from consilium import formats
 
-    studies = formats.read(path, modality=modality)
+    studies = formats.read(path, modality=modality_named(modality))
     facts = [_facts(study) for study in studies]
     if picture is not None:
         _draw(studies, picture)

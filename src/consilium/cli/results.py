@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from consilium.types import Consultation
 
 AUTO, NONE = "auto", "none"
+NAMES_THE_PATIENT = ".dcm"
+# What `formats.out.write` writes beside the page.
+_BESIDE = ("report.dcm", "fhir-r[45].json", "segmentation-*.dcm", "mask-*", "overlay-*.png")
 
 
 def kinds_of(text: str) -> tuple[str, ...] | None:
@@ -63,3 +66,27 @@ def _fitting(held: Consultation) -> Sequence[str]:
     if (dicom or held.case.genome is not None) and find_spec("fhir") is not None:
         found.append("fhir")
     return found
+
+
+def demand_own(held: Consultation, folder: Path) -> None:
+    """UsageError where results of other pictures lie in `folder`, which would then stand beside this case's page."""
+    from consilium.errors import ConsiliumError, UsageError
+    from consilium.formats import record
+
+    there = [path.name for pattern in _BESIDE for path in sorted(folder.glob(pattern))]
+    before = folder / "consultation.json"
+    if not there:
+        return
+    try:
+        known = _shown(record.read(before)) if before.is_file() else None
+    except ConsiliumError:
+        known = None
+    if known != _shown(held):
+        raise UsageError(
+            f"{folder} holds results of another case ({', '.join(there[:3])}{' ...' if len(there) > 3 else ''}), which would lie "
+            "beside this one's page. Name another folder with --out, or empty this one."
+        )
+
+
+def _shown(held: Consultation) -> set[str]:
+    return {item.digest for study in held.case.studies for item in study.images}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from consilium.cli.common import emit, split
+from consilium.cli.common import emit, modality_named, split
 
 
 def segment(
@@ -50,7 +50,17 @@ def segment(
     swap = (0, *(_number(part) for part in split(mirrored))) if mirrored else ()
     if swap and sorted(swap) != list(range(len(split(labels)) + 1)):
         raise UsageError(f"--mirrored {mirrored} must name each of the {len(split(labels))} labels once, by number.")
-    own = Own(name, split(labels), modality.upper(), body_part.upper(), swap, always, licence, data_licence, summary)
+    own = Own(
+        name,
+        split(labels),
+        modality_named(modality) or "",
+        body_part.strip().upper(),
+        swap,
+        always,
+        licence,
+        data_licence,
+        summary,
+    )
     encoder = registry.get("encoders", DEFAULT_ENCODER).load()
     card = train_own(
         folder.resolve(),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from consilium.cli import adapters
-from consilium.cli.common import counting, emit, pairs, split, staging
+from consilium.cli.common import counting, emit, modalities_named, pairs, split, staging
 from consilium.cli.segment import segment
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ def train(
     data = read_folder(folder, label_columns=split(labels), where=pairs(where, "--where"))
     recipe = Recipe(
         name,
-        tuple(m.upper() for m in split(modality)),
+        modalities_named(modality),
         tuple(b.upper() for b in split(body_part)),
         summary=summary,
         licence=licence,
@@ -121,7 +121,7 @@ def suite(
     data = read_folder(folder, label_columns=split(labels), where=pairs(where, "--where"))
     recipe = Recipe(
         name,
-        tuple(m.upper() for m in split(modality)),
+        modalities_named(modality),
         tuple(b.upper() for b in split(body_part)),
         licence=licence,
         data_licence=data_licence,
@@ -140,16 +140,19 @@ def suite(
 
 
 def _demand_name(name: str, at_most: int = 64) -> None:
+    from consilium.consult.panel import ROUTER
     from consilium.errors import UsageError
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or len(name) > at_most:
         raise UsageError(f"{name!r} cannot name a specialist: use letters, digits, _ and -, at most {at_most}.")
+    if name == ROUTER:
+        raise UsageError(f"{name} is the name of the one who recognises modalities. Choose another.")
 
 
 def _groups(given: dict[str, str], classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     from consilium.errors import UsageError
 
-    groups = {name: tuple(members.split("+")) for name, members in given.items()}
+    groups = {name: tuple(part.strip() for part in members.split("+")) for name, members in given.items()}
     unknown = {member for members in groups.values() for member in members} - set(classes)
     if unknown:
         raise UsageError(f"--group names {', '.join(sorted(unknown))}, but the classes are {', '.join(classes)}.")

@@ -71,11 +71,11 @@ def train(
 def _demand_packages() -> None:
     from importlib.util import find_spec
 
-    from consilium.errors import UsageError
+    from consilium.errors import UsageError, extra
 
     missing = [name for name in ("accelerate", "peft", "matplotlib") if find_spec(name) is None]
     if missing:
-        raise UsageError(f"training needs {', '.join(missing)}: pip install 'consilium[train]'.")
+        raise UsageError(f"training needs {', '.join(missing)}: {extra('train')}.")
 
 
 def _make_data(mixture: Path, places: Places, quiet: bool) -> None:

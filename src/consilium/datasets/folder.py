@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from consilium.errors import DataError
+from consilium.errors import DataError, ReadError
+from consilium.formats.sniff import HEAD_BYTES, sniff
 from consilium.types import Array
 
 PATIENT_COLUMNS = ("patient_id", "lesion_id", "case_id", "subject_id", "group", "clip_id")
 SPLITS = ("train", "val", "test")
+_KNOWN = {"path", "label", "labels", "split", *PATIENT_COLUMNS}
 _SPLIT_WORDS = {
     **{split: split for split in SPLITS},
     "training": "train",
@@ -31,7 +34,7 @@ _SPLIT_WORDS = {
     "dev": "val",
     "testing": "test",
 }
-PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".nii", ".gz", ".nrrd", ""}
+PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".nii", ".gz", ".nrrd"}
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,18 @@ def read_folder(
         raise DataError(f"{folder} is not a folder. Give one with index.csv, or with one sub-folder per class.")
     index = folder / "index.csv"
     rows = _rows(index) if index.is_file() else _class_folders(folder)
+    if not rows:
+        raise DataError(
+            f"{folder} has no index.csv, and no sub-folder with pictures for each class. Give it one or the other."
+        )
+    absent = [c for c in (*(where or {}), *label_columns) if c not in rows[0]]
+    if absent:
+        raise DataError(f"{index} has no column {', '.join(absent)}; there are: {', '.join(rows[0])}.")
+    if len(set(label_columns)) < len(label_columns):
+        raise DataError(f"the labels name a column twice: {', '.join(label_columns)}.")
     rows = [row for row in rows if all(row.get(column) == value for column, value in (where or {}).items())]
     if not rows:
-        raise DataError(f"{folder} has no pictures{f' where {dict(where)}' if where else ''}. Look at its index.csv.")
+        raise DataError(f"no row of {index} has {' and '.join(f'{c}={v}' for c, v in (where or {}).items())}.")
     multiple = "labels" in rows[0]
     if not multiple and not label_columns and "label" not in rows[0]:
         raise DataError(f"{index} has no column 'label' or 'labels', only {', '.join(rows[0])}; name label columns.")
@@ -126,29 +138,75 @@ def read_folder(
 
 
 def _rows(index: Path) -> list[dict[str, str]]:
+    """The rows of a table separated by commas, semicolons or tabs, as spreadsheets write it; known columns in any case."""
     try:
-        with index.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{index} cannot be read as comma-separated text: {error}.") from error
-    if not rows or "path" not in rows[0]:
-        raise DataError(f"{index} needs a header with a column 'path' and at least one row.")
+        data = index.read_bytes()
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{index} cannot be read as text in UTF-8. Save it as CSV in UTF-8.") from error
+    head = text.split("\n", 1)[0].rstrip("\r")
+    cut = next((sign for sign in ",;\t" if "path" in map(_name, next(csv.reader([head], delimiter=sign), []))), None)
+    if cut is None:
+        raise DataError(f"{index} needs a header with a column 'path', and has: {head[:200] or 'nothing'}.")
+    try:
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=cut))
+    except csv.Error as error:
+        raise DataError(f"{index} cannot be read as a table: {error}.") from error
+    names = [_name(cell) for cell in table[0]]
+    rows = []
+    for number, cells in enumerate(table[1:], 2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
+            raise DataError(
+                f"{index}, row {number}: more cells than the header has. Put a cell with a {cut!r} in quotes."
+            )
+        row = dict(zip(names, [*cells, *[""] * (len(names) - len(cells))], strict=False))
+        if not row["path"].strip():
+            raise DataError(f"{index}, row {number}: no path. Add it, or take the row out.")
+        rows.append(row | {"path": row["path"].strip()})
+    if not rows:
+        raise DataError(f"{index} has a header and no rows. Add one for each picture.")
     return rows
 
 
+def _name(cell: str) -> str:
+    """A column's name; those that are known in lower case."""
+    name = cell.strip()
+    return name.lower() if name.lower() in _KNOWN else name
+
+
 def _class_folders(folder: Path) -> list[dict[str, str]]:
-    """ImageFolder: folder/class/picture, or folder/split/class/picture."""
-    top = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    """ImageFolder: folder/class/picture, or folder/split/class/picture. Pictures are known by their content."""
+    top = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "_")))
     split_of = {p: _SPLIT_WORDS[p.name.lower()] for p in top if p.name.lower() in _SPLIT_WORDS}
     class_folders = [(c, split_of[p]) for p in split_of for c in sorted(p.iterdir()) if c.is_dir()] or [
         (c, "") for c in top
     ]
+    beside = [p.name for p in top if split_of and p not in split_of and any(map(_is_picture, p.rglob("*")))]
+    if beside:
+        raise DataError(
+            f"{folder} has folders for splits, and pictures in {', '.join(beside)} too. Call it train, val or test, or move it."
+        )
     return [
         {"path": str(file.relative_to(folder)), "label": class_folder.name, "split": split}
         for class_folder, split in class_folders
         for file in sorted(class_folder.rglob("*"))
-        if file.is_file() and file.suffix.lower() in PICTURES and not file.name.startswith(".")
+        if _is_picture(file)
     ]
+
+
+def _is_picture(file: Path) -> bool:
+    if file.name.startswith(".") or not file.is_file():
+        return False
+    if file.suffix.lower() in PICTURES:
+        return True
+    with file.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    try:
+        return sniff(head) not in {"ZIP", "gzip"}
+    except ReadError:
+        return False
 
 
 def _record(folder: Path, row: dict[str, str], multiple: bool, patient_column: str) -> Record:
@@ -193,6 +251,12 @@ def _check(folder: Path, records: Sequence[Record]) -> None:
     outside = [r.path for r in records if not r.path.resolve().is_relative_to(folder.resolve())]
     if outside:
         raise DataError(f"the index of {folder} points outside the folder ({outside[0]}); correct the path.")
+    said: dict[Path, Record] = {}
+    for record in records:
+        if said.setdefault(record.path, record).labels != record.labels:
+            raise DataError(
+                f"{record.path} is in the index twice, with different labels. Keep one row, or join the labels by |."
+            )
     splits: dict[str, set[str]] = {}
     for record in records:
         splits.setdefault(record.patient, set()).add(record.split)

@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from consilium.errors import UsageError
+from consilium.errors import UsageError, extra
 from consilium.evaluate import draw
 from consilium.evaluate.answers import System, systems
 from consilium.evaluate.arbitration_report import Report, reports
@@ -21,9 +21,7 @@ from consilium.formats import wording
 from consilium.types import Score
 
 MAIN = ("accuracy", "macro-F1", "AUROC", "ECE", "Brier", "coverage", "coverage at 5% risk", "AURC")
-NO_PICTURES = (
-    "Diagrams are left out, since matplotlib is not installed: pip install 'consilium[train]', and make the page again."
-)
+NO_PICTURES = f"Diagrams are left out, since matplotlib is not installed: {extra('train')}, and make the page again."
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import consilium
 from consilium.consult import arbiter, policies
 from consilium.consult.panel import DEFAULT_ENCODER, DEFAULT_GENERALIST, Panel, assemble
 from consilium.consult.prompt import Profile
+from consilium.errors import UsageError
 from consilium.evaluate.content import of_folder
 from consilium.evaluate.exclude import MOST_ALIKE
 
@@ -35,6 +36,8 @@ class Council:
     arbiter: Path = arbiter.SHIPPED
 
     def panel(self) -> Panel:
+        if not self.arbiter.is_file():
+            raise UsageError(f"there are no weights of an arbiter in {self.arbiter}. Check --arbiter, or leave it out.")
         panel = assemble(
             specialists=self.specialists,
             generalist=self.generalist,

@@ -28,7 +28,7 @@ _WIDTH, _HEIGHT = 4.4, 3.6
 
 
 def can_draw() -> bool:
-    """Whether matplotlib is installed (an extra: consilium[train])."""
+    """Whether matplotlib is installed (an extra: train)."""
     return find_spec("matplotlib") is not None
 
 

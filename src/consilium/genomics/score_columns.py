@@ -32,6 +32,9 @@ _BESIDE |= {"inclusion_criteria", "allelefrequency_effect", "or", "hr", "p", "se
 _BESIDE |= {"hm_chr", "hm_pos", "hm_match_chr", "hm_match_pos", "weight_type", "variant_type", *score_kinds.COLUMNS}
 
 
+_SHOWN = 9
+
+
 def roles_of(
     path: Path, shape: tables.Layout, names: Sequence[str], declared: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
@@ -46,7 +49,7 @@ def roles_of(
     for role, text in declared.items():
         columns = tuple(text.split("+")) if role == "effect_weight" else (text,)
         if absent := [column for column in columns if column not in names]:
-            raise ScoringFileError(f"{path.name} has no column {absent[0]!r}, only {', '.join(names[:20])}.")
+            raise ScoringFileError(f"{path.name} has no column {absent[0]!r}, only {_listed(names)}.")
         roles[role] = columns
     if "effect_allele" not in roles or not shape.names:
         if len(names) < 3 or not re.fullmatch(
@@ -54,7 +57,7 @@ def roles_of(
         ):
             raise ScoringFileError(
                 f"{path.name} names no effect allele, and is no plink table (id, allele, weights). Its columns: "
-                f"{', '.join(names[:20])}. Name them with --columns effect_allele=...,effect_weight=..."
+                f"{_listed(names)}. Name them: --columns effect_allele=A --columns effect_weight=B --columns id=C"
             )
         roles = {"id": (names[0],), "effect_allele": (names[1],), "effect_weight": tuple(names[2:])}
     if "effect_weight" not in roles:
@@ -62,10 +65,15 @@ def roles_of(
         rest = [name for name in names if name not in used and name.lower() not in _BESIDE]
         roles["effect_weight"] = tuple(rest)
     if not roles["effect_weight"] and not set(score_kinds.DOSAGES) <= set(lower):
-        raise ScoringFileError(f"{path.name} has no column of weights among {', '.join(names[:20])}.")
+        raise ScoringFileError(f"{path.name} has no column of weights among {_listed(names)}.")
     if "id" not in roles and not {"chromosome", "position"} <= set(roles) and not {"hm_chr", "hm_pos"} <= set(lower):
         raise ScoringFileError(f"{path.name} says neither where its variants lie nor what they are called.")
     return roles
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Column names for an error: no more than a score has, since those of genotypes are people."""
+    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
 
 
 def _second(path: Path, shape: tables.Layout) -> str:

@@ -68,10 +68,17 @@ class Judge:
             patches = None if features.patches is None else features.patches[first]
             shown = self.evidence(images[first], features.pooled[first], patches, best)
         farthest = float(foreignness[known].max())
-        caution = ""
+        apart = sum(isinstance(item, Image) for study in case.studies for item in study.images)
+        doubts = [f"{len(images) - len(known)} of {len(images)} views are unlike its training pictures: not judged"]
+        doubts = doubts if len(known) < len(images) else []
+        if apart > 1:
+            doubts.append(f"the mean over {apart} pictures, taken as one case: its probabilities are of single ones")
         if farthest > 1:
-            caution = f"{farthest:.2f} times as far as most of its training pictures: its probabilities are not calibrated here"
-        findings = self._findings(probabilities, best, shown, farthest <= 1)
+            doubts.append(
+                f"{farthest:.2f} times as far as most of its training pictures: its probabilities are not calibrated here"
+            )
+        caution = "; ".join(doubts)
+        findings = self._findings(probabilities, best, shown, farthest <= 1 and apart < 2)
         local = region.scores(self.tensors, features.pooled[known].mean(axis=0)[None])
         return self._opinion(findings, caution, farthest, local, weight_of(self.tensors, farthest))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consilium.errors import MemberError, MissingPackageError
+from consilium.errors import MemberError, MissingPackageError, extra
 from consilium.types import Array
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def build(what: Description) -> nn.Module:
         from monai.networks.nets.segresnet import SegResNet
         from monai.networks.nets.unet import UNet
     except ImportError as error:
-        raise MissingPackageError("segmenters need MONAI: pip install 'consilium[segment]'") from error
+        raise MissingPackageError(f"segmenters need MONAI: {extra('segment')}") from error
     levels = len(what.filters)
     if what.kind == "unet":
         return UNet(what.dims, what.inputs, what.outputs, what.filters, (2,) * (levels - 1), num_res_units=2)

@@ -38,6 +38,7 @@ CARD = Card(
 )
 _TABLE = "entries"
 _BATCH = 4096
+_SAID = ("label", "modality", "body_part")
 # Search: candidates kept in the graph, and how many times more of them are compared by their full vectors. Measured by
 # benchmarks/retrieval.py; a wider margin than k lets ties at the k-th place be seen.
 _EF, _REFINE, _MARGIN = 256, 4, 16
@@ -136,15 +137,15 @@ class LanceRetriever:
             return 0
         return table.delete(col("patient_id") == lit(patient_id)).num_deleted_rows  # type: ignore[attr-defined]
 
-    def correct(self, labels: Mapping[str, str | None]) -> int:
-        """Removes the entries with a digest in `labels` whose label is another than stands there (None: that must not be known),
-        and says how many; `add` puts them back as they should be."""
+    def correct(self, known: Mapping[str, Precedent | None]) -> int:
+        """Removes the entries with a digest in `known` whose label, modality or body part is another than stands there (None:
+        that must not be known), and says how many; `add` puts them back as they should be."""
         from lancedb.expr import col
 
         if (table := self._opened()) is None:
             return 0
-        rows = table.search().select(["digest", "label"]).limit(table.count_rows()).to_arrow().to_pylist()
-        gone = [row["digest"] for row in rows if row["digest"] in labels and labels[row["digest"]] != row["label"]]
+        rows = table.search().select(["digest", *_SAID]).limit(table.count_rows()).to_arrow().to_pylist()
+        gone = [row["digest"] for row in rows if row["digest"] in known and not _agrees(row, known[row["digest"]])]
         for start in range(0, len(gone), _BATCH):
             table.delete(col("digest").isin(gone[start : start + _BATCH]))
         return len(gone)
@@ -188,6 +189,10 @@ class LanceRetriever:
                 _build_graph(table)
         elif (graphs[0].num_unindexed_rows or 0) >= self._index_from:
             table.optimize()
+
+
+def _agrees(row: Mapping[str, str], known: Precedent | None) -> bool:
+    return known is not None and all(row[name] == getattr(known, name) for name in _SAID)
 
 
 def _build_graph(table: Table) -> None:

@@ -116,7 +116,10 @@ def prepare(data: FolderDataset, recipe: Recipe, encoder: Encoder, progress: Pro
     data, unlearnt = _learnable(data, kept)
     both, test = (_part(data, encoded, kept, splits) for splits in (("train", "val"), ("test",)))
     if not len(both.features) or not len(test.features):
-        raise DataError(f"{data.folder} has no pictures to learn from, or none to be tested on.")
+        raise DataError(
+            f"{data.folder} has {len(both.features)} pictures to learn from and {len(test.features)} to be tested on, split as: "
+            f"{data.split_source}. Add pictures, or say the split in a column of index.csv."
+        )
     if len(set(both.folds)) < 2:
         raise DataError(
             f"the pictures of {data.folder} to learn from are all of one patient, so that none can be judged unseen. Add "
@@ -237,7 +240,10 @@ def _learnable(data: FolderDataset, kept: Sequence[int]) -> tuple[FolderDataset,
     seen = np.nansum(data.targets(records), axis=0) if records else np.zeros(len(data.classes))
     missing = [label for label, count in zip(data.classes, seen, strict=True) if not count]
     if missing and (data.exclusive or len(missing) == len(data.classes)):
-        raise DataError(f"{data.folder} has no train picture of {', '.join(missing)}; there is nothing to learn from.")
+        raise DataError(
+            f"{data.folder} has no train picture of {', '.join(missing)}; there is nothing to learn from. Add some, or say the "
+            f"split in a column of index.csv (split now: {data.split_source})."
+        )
     return replace(data, classes=tuple(c for c in data.classes if c not in missing)), missing
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from consilium import registry
-from consilium.datasets.folder import FolderDataset, Record
+from consilium.datasets.folder import FolderDataset
 from consilium.errors import UsageError
 from consilium.metrics import classification as metric
 from consilium.nn import judging, light_head, region
 from consilium.protocols import Encoder
 from consilium.train import suite_pool, suite_report, suite_store, trained_folder
-from consilium.train.precedents import entries, label_of
+from consilium.train.precedents import entries, named
 from consilium.train.specialist import Ready, Recipe, card_of, evaluate, prepare
 from consilium.train.suite_ground import Ground, Tell
 from consilium.train.suite_members import LOADERS, MEMBERS, Run, run
@@ -258,28 +258,18 @@ def _precedents(ground: Ground, folder: Path) -> dict[str, Any]:
     retriever = registry.get("retrievers", "lance").load(
         folder=folder, encoder_key=ground.encoder.card.version, create=True
     )
-    known = {d: r for d, r in zip(ground.digests, _named(ground), strict=True) if r is not None and r.split == "train"}
-    retriever.correct({d: label_of(known[d]) if d in known else None for d in ready.encoded.digests})
-    records = list(known.values())
+    records = named(ready.data, [record for record in ground.records if record.split == "train"])
+    learnt = {d for d, record in zip(ground.digests, ground.records, strict=True) if record.split == "train"}
+    retriever.correct(dict.fromkeys(set(ready.encoded.digests) - learnt))
     recipe, added = ready.recipe, 0
     seen = (recipe.modalities[0] if recipe.modalities else None, (recipe.body_parts or ("",))[0])
     for start in range(0, len(records), CHUNK):
         part: Sequence[Any] = records[start : start + CHUNK]
-        added += retriever.add(entries(ready.data, part, ground.encoder, seen, recipe.data_licence))
+        made = entries(ready.data, part, ground.encoder, seen, recipe.data_licence)
+        corrected = retriever.correct({entry.digest: entry.precedent for entry in made})
+        added += retriever.add(made) - corrected
         ground.tell("precedents", (start + len(part)) / len(records))
     return {"name": folder.name, "added": added, "size": len(retriever)}
-
-
-def _named(ground: Ground) -> list[Record | None]:
-    """Train and val, each with its labels by name; None where columns of labels say nothing of it."""
-    classes = ground.ready.data.classes
-    if not ground.ready.data.label_columns:
-        return list(ground.records)
-    said = [tuple(c for c, y in zip(classes, row, strict=True) if y == 1) for row in ground.targets]
-    return [
-        None if np.isnan(row).all() else replace(record, labels=own or ("none of the labels",))
-        for record, own, row in zip(ground.records, said, ground.targets, strict=True)
-    ]
 
 
 def _write_json(value: dict[str, Any], path: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from tests.formats.out.conftest import held_on
 
-from consilium.cli.results import kinds_of, results
+from consilium.cli.results import demand_own, kinds_of, results
 from consilium.errors import UsageError
+from consilium.formats import record
 
 
 def test_what_fits_is_written_without_being_named(series, tmp_path: Path) -> None:
@@ -25,3 +26,19 @@ def test_what_cannot_be_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "note: seg" in capsys.readouterr().err
     with pytest.raises(UsageError, match="there are: auto, none, seg"):
         kinds_of("seg,pdf")
+
+
+def test_results_of_two_cases_never_lie_in_one_folder(series, tmp_path: Path) -> None:
+    one, other, out = held_on(series([0, 3])), held_on(series([0, 3, 6])), tmp_path / "out"
+    demand_own(one, out)
+    out.mkdir()
+    record.write(one, out / "consultation.json")
+    (out / "report.dcm").write_bytes(b"of the first")
+    demand_own(one, out)
+    with pytest.raises(UsageError, match=r"results of another case \(report.dcm\).*Name another folder"):
+        demand_own(other, out)
+    (out / "consultation.json").write_text("damaged")
+    with pytest.raises(UsageError, match="another case"):
+        demand_own(one, out)
+    (out / "report.dcm").unlink()
+    demand_own(other, out)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from consilium.errors import UsageError
+from consilium.errors import UsageError, extra
 from consilium.types import Consultation, Image, Opinion, Segmentation, Volume
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _require(*modules: str | None) -> None:
 
     for module in filter(None, modules):
         if find_spec(module.partition(".")[0]) is None:
-            raise UsageError(f"{module} is not installed, and DICOM and FHIR need it: pip install 'consilium[dicom]'")
+            raise UsageError(f"{module} is not installed, and DICOM and FHIR need it: {extra('dicom')}")
 
 
 def _moved(paths: Sequence[Path], folder: Path) -> tuple[Path, ...]:

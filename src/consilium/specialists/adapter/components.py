@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from consilium.errors import MemberError
+from consilium.errors import MemberError, extra
 from consilium.specialists.adapter.config import OPEN
 
 _ROOMS = ("monai.networks.nets", "monai.networks.blocks", "monai.transforms", "monai.inferers", "torch.nn")
@@ -139,4 +139,4 @@ def demand_monai() -> None:
         import monai.networks.nets
         import monai.transforms  # noqa: F401
     except ImportError as error:
-        raise MemberError('a MONAI bundle needs MONAI. Install it: pip install "consilium[segment]".') from error
+        raise MemberError(f"a MONAI bundle needs MONAI. Install it: {extra('segment')}.") from error

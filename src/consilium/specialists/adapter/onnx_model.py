@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from consilium.errors import MemberError
+from consilium.errors import MemberError, extra
 from consilium.types import Array
 
 _TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -45,7 +45,7 @@ def load(file: Path, output: str = "") -> OnnxModel:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MemberError('an ONNX model needs onnxruntime. Install it: pip install "consilium[onnx]".') from error
+        raise MemberError(f"an ONNX model needs onnxruntime. Install it: {extra('onnx')}.") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
