@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from tests.genomics.cohort import Cohort
 
-from consilium.errors import BuildError, DataError, ReadError, UsageError
+from consilium.errors import BuildError, DataError, OverlapError, ReadError, UsageError
 from consilium.genomics.adjust import REFERENCE, make_reference, score_against
 from consilium.genomics.alleles import Alleles
 from consilium.genomics.frequency import count_frequencies, read_frequencies, write_frequencies
 from consilium.genomics.genotypes import open_genotypes
+from consilium.genomics.match import MatchPolicy
 from consilium.genomics.reference import fit_reference, read_reference, write_reference
 from consilium.genomics.run import Request
 from consilium.types import Array
@@ -167,3 +169,44 @@ def test_frequencies_are_counted_written_and_read(tmp_path: Path, files: tuple[P
     assert np.allclose(counted, np.where(known, cohort.counts, 0).sum(axis=1) / (2 * known.sum(axis=1)), atol=1e-15)
     write_frequencies(tmp_path / "f.afreq", variants, book, counted)
     assert np.array_equal(read_frequencies(tmp_path / "f.afreq", variants, book, None), counted)
+
+
+def test_what_cannot_tell_ancestry_is_refused(made: Path, tmp_path: Path) -> None:
+    *head, names = (made / "s.txt").read_text().splitlines()[:3]
+    lines = (made / "s.txt").read_text().splitlines()[3:]
+    (tmp_path / "s.txt").write_text("\n".join([*head, names, *lines[::4]]) + "\n")
+    panel, _ = _two_groups(2 * EACH, seed=1)
+    request = Request(panel.write_bed(tmp_path, "panel"), (tmp_path / "s.txt",), build="GRCh37")
+    make_reference(request, tmp_path / "ref", "two groups", components=3)
+    cohort, _ = _two_groups(40, seed=5)
+    few = Cohort(cohort.counts[::4], cohort.sites[::4]).write_bed(tmp_path, "few")
+    with pytest.raises(OverlapError, match=r"of the variants by which the reference tells ancestry"):
+        score_against(replace(request, genotypes=few), tmp_path / "ref")
+    whole = cohort.write_bed(tmp_path, "whole")
+    assert score_against(replace(request, genotypes=whole), tmp_path / "ref")[0].names == ("PGS7",)
+
+
+def test_a_reference_that_cannot_be_made_leaves_the_old_one(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ref"
+    shutil.copytree(made / "ref", folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    small, _ = _two_groups(120, seed=7)
+    request = Request(small.write_bed(tmp_path, "small"), (made / "s.txt",), build="GRCh37")
+    with pytest.raises(DataError, match="too few"):
+        make_reference(request, folder, "small", components=3)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_variants_are_matched_as_when_the_reference_was_made(made: Path, tmp_path: Path) -> None:
+    panel, _ = _two_groups(2 * EACH, seed=1)
+    sites = [(c, p, i, "A", "T") if j % 3 else (c, p, i, a, b) for j, (c, p, i, a, b) in enumerate(panel.sites)]
+    bed = Cohort(panel.counts, sites).write_bed(tmp_path, "panel")
+    (tmp_path / "s.txt").write_text((made / "s.txt").read_text())
+    lines = (made / "s.txt").read_text().splitlines()
+    body = [line.split("\t") for line in lines[3:]]
+    told = ["\t".join([r[0], r[1], "T" if j % 3 else r[2], r[3], r[4]]) for j, r in enumerate(body)]
+    (tmp_path / "s.txt").write_text("\n".join([*lines[:3], *told]) + "\n")
+    request = Request(bed, (tmp_path / "s.txt",), build="GRCh37")
+    make_reference(replace(request, policy=MatchPolicy("keep")), tmp_path / "ref", "kept", components=0)
+    _, more = score_against(request, tmp_path / "ref")
+    assert abs(float(more["PGS7"]["z"].mean())) < 0.2 and 0.8 < float(more["PGS7"]["z"].std()) < 1.2

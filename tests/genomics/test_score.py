@@ -301,3 +301,34 @@ def test_matrix_products_keep_to_the_threads_allowed(files: tuple[Path, Path]) -
 
     score_files(Request(files[0], (files[1],), threads=1), look)
     assert seen and set(seen) == {1}
+
+
+def test_a_checkpoint_of_another_field_is_not_taken_up(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    vcf = tmp_path / "d.vcf"
+    declared = [f'##FORMAT=<ID={name},Number=1,Type=String,Description="x">' for name in ("GT", "DS")]
+    columns = "#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT P0 P1"
+    line = "1 100 rs1 A G . . . GT:DS 0/1:0.8 1/1:1.9"
+    vcf.write_text(
+        "\n".join(["##fileformat=VCFv4.2", *declared, *(row.replace(" ", "\t") for row in (columns, line)), ""])
+    )
+    (tmp_path / "s.tsv").write_text("ID\tA1\tS\nrs1\tG\t1.0\n")
+    keys = []
+    for field in ("GT", "DS"):
+        found = match_files(Request(vcf, (tmp_path / "s.tsv",), dosage=field))
+        work = plan(list(found.matches), found.variants, [np.array([0])])
+        keys.append(engine.Checkpoint(tmp_path / "c", work, found.genotypes, None, ScoreWork()).key)
+    assert keys[0] != keys[1]
+
+
+def test_what_is_not_extracted_is_not_filled_in_either(tmp_path: Path, cohort: Cohort) -> None:
+    bed = cohort.write_bed(tmp_path)
+    table = tmp_path / "ref.tsv"
+    table.write_text("ID\tA1\tS\n" + "".join(f"{name}\t{ref}\t1.0\n" for _, _, name, ref, _ in cohort.sites[:10]))
+    (tmp_path / "list.txt").write_text("".join(f"{name}\n" for _, _, name, _, _ in cohort.sites[:5]))
+    plain = score_files(Request(bed, (table,), extract=tmp_path / "list.txt", min_overlap=0.1))
+    filled = score_files(
+        Request(
+            bed, (table,), extract=tmp_path / "list.txt", min_overlap=0.1, absent_is_reference=bed.with_suffix(".bim")
+        )
+    )
+    assert np.array_equal(plain.sums, filled.sums)

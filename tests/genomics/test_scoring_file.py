@@ -112,3 +112,27 @@ def test_blanks_may_mean_not_in_this_score(tmp_path: Path) -> None:
 def test_what_is_no_scoring_file(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ScoringFileError, match=said):
         _read(tmp_path / "s.txt", text)
+
+
+def table_of(tmp_path: Path, text: str) -> tuple[list[str | None], list[str | None]]:
+    """(effect alleles, other alleles) of a table with a BETA."""
+    (tmp_path / "gwas.tsv").write_text(text)
+    book = Alleles()
+    (table,) = read_scores(tmp_path / "gwas.tsv", book, None, ScoreOptions(build="GRCh37"))
+    return list(book.texts(table.effect)), list(book.texts(table.other))
+
+
+def test_saige_means_its_second_allele_and_metal_its_first(tmp_path: Path) -> None:
+    saige = "CHR\tPOS\tMarkerID\tAllele1\tAllele2\tAF_Allele2\tBETA\n1\t100\trs1\tA\tG\t0.2\t0.5\n"
+    assert table_of(tmp_path, saige) == (["G"], ["A"])
+    metal = "CHR\tPOS\tMarkerName\tAllele1\tAllele2\tZscore\tBETA\n1\t100\trs1\ta\tg\t3\t0.5\n".replace(
+        "\ta\tg", "\tA\tG"
+    )
+    assert table_of(tmp_path, metal) == (["A"], ["G"])
+    with pytest.raises(ScoringFileError, match="does not say which of them the effect is of"):
+        table_of(tmp_path, saige.replace("AF_Allele2", "AF"))
+
+
+def test_of_plink2s_glm_the_other_allele_is_that_which_is_not_a1(tmp_path: Path) -> None:
+    rows = "1\t100\trs1\tA\tG\tG\t0.5\n1\t200\trs2\tC\tT\tC\t0.5\n"
+    assert table_of(tmp_path, "#CHROM\tPOS\tID\tREF\tALT\tA1\tBETA\n" + rows) == (["G", "C"], ["A", "T"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consilium.genomics.genome import InMemory
-from consilium.genomics.sealed import LEAST_CALLS, digest_of, seal
+from consilium.genomics.sealed import LEAST_CALLS, LEAST_OTHERS, digest_of, seal
 from consilium.types import Genome
 
 
@@ -45,3 +45,11 @@ def test_of_few_calls_there_is_no_digest_that_could_be_guessed(variants: int) ->
     called = np.where(np.arange(200) < variants, many.dosages, -9)
     assert digest_of(replace(many, dosages=called)) == ""
     assert len(digest_of(genome(LEAST_CALLS))) == 64
+
+
+def test_where_almost_all_calls_are_alike_there_is_no_digest_either() -> None:
+    calls = np.zeros((1, 200), np.int8)
+    calls[0, 7] = 1
+    assert digest_of(replace(genome(), dosages=calls)) == "" and digest_of(replace(genome(), dosages=2 - calls)) == ""
+    calls[0, :LEAST_OTHERS] = 1
+    assert len(digest_of(replace(genome(), dosages=calls))) == 64

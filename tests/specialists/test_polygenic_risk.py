@@ -241,3 +241,32 @@ def test_a_foreign_cohort_is_mostly_refused(made: Made, risk: PolygenicRisk, tmp
     path = foreign.write_bed(tmp_path, "foreign")
     opinions = [risk.examine(case(read_genome(path, risk.table.wanted(), f"P{i}", "GRCh38"))) for i in range(0, 40, 4)]
     assert sum("ancestry" in (opinion.abstained or "") for opinion in opinions) >= 9
+
+
+def test_without_the_variants_that_tell_ancestry_it_abstains(made: Made, risk: PolygenicRisk) -> None:
+    genome = person(made, risk, 1250)
+    loaded = {int(key) & 0xFFFFFFFF for key in risk.table.panel.key[risk.table.loaded]}
+    places = np.array([int(name.split(":")[1]) for name in genome.variants])
+    hidden = np.isin(places, sorted(loaded)[: int(0.4 * len(loaded))])
+    stands = risk.table.standings(InMemory(replace(genome, dosages=np.where(hidden, np.nan, genome.dosages))))
+    assert stands.ancestry[0] == pytest.approx(0.6, abs=0.03)
+    whole = risk.table.standings(InMemory(genome))
+    assert "60% of the variants that tell ancestry" in risk._why_not(replace(whole, ancestry=np.array([0.6])))
+
+
+def test_of_a_sex_that_it_never_learnt_from_it_abstains(made: Made, risk: PolygenicRisk) -> None:
+    assert risk.sexes == ("female", "male")
+    men = replace(risk, sexes=("male",))
+    opinion = men.examine(case(person(made, risk, 1250)))
+    assert opinion.abstained == "it learnt from male people alone"
+
+
+def test_other_weights_under_the_old_names_are_noticed(made: Made, tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    shutil.copytree(made.room / NAME, folder)
+    path = sorted((folder / "scores").glob("*.tsv"))[0]
+    *head, last = path.read_text().splitlines()
+    cells = last.split("\t")
+    path.write_text("\n".join([*head, "\t".join([*cells[:-1], "0.4711"])]) + "\n")
+    with pytest.raises(DataError, match="knows it with other weights"):
+        polygenic_risk.load(folder)

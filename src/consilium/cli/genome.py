@@ -192,11 +192,12 @@ def _write_scores(
     columns |= more.get("", {})
     table = output.score_table(people, columns, done.filled, digits)
     log = match_log(done.matched.matches, done.matched.variants, done.matched.book)
+    against = "" in more  # a reference: its frequencies, one alternate allele a site, all in double precision
     facts = _facts(request, done.matched) | {
         "people": len(people),
         "variants_without_any_call": done.without_call,
-        "missing_calls": _missing(request),
-        "precision": request.precision,
+        "missing_calls": "twice the allele frequency in the reference" if against else _missing(request),
+        "precision": "float64" if against else request.precision,
     }
     tables = {
         "scores.tsv": table,
@@ -220,9 +221,9 @@ def _facts(request: Request, found: Matched) -> dict[str, Any]:
         "build": found.build,
         "build_source": found.build_source,
         "min_overlap": request.min_overlap,
-        "ambiguous": request.policy.ambiguous,
-        "strand_flips": request.policy.strand_flips,
-        "multiallelic": request.policy.multiallelic,
+        "ambiguous": found.policy.ambiguous,
+        "strand_flips": found.policy.strand_flips,
+        "multiallelic": found.policy.multiallelic,
     }
 
 

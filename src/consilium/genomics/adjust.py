@@ -7,39 +7,40 @@ panel's mean. So a person's Z depends on that person and the reference alone.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from consilium.errors import OverlapError, UsageError
-from consilium.genomics import score_kinds, tables
-from consilium.genomics.alleles import Alleles, chromosome_name, key_chromosome, key_position
+from consilium.genomics import score_kinds
+from consilium.genomics.alleles import Alleles
 from consilium.genomics.ancestry import Components, fit_components
 from consilium.genomics.build import demand_same
-from consilium.genomics.frequency import count_frequencies, write_frequencies
+from consilium.genomics.frequency import count_frequencies, item_frequencies, write_frequencies
 from consilium.genomics.genotypes import Variants
 from consilium.genomics.match import CODE, Match, match
+from consilium.genomics.panel_files import (
+    COMPONENTS,
+    FREQUENCIES,
+    REFERENCE,
+    Panel,
+    read_loadings,
+    read_panel,
+    write_loadings,
+)
 from consilium.genomics.plan import plan
-from consilium.genomics.plink import joined, read_variants
+from consilium.genomics.plink import joined
 from consilium.genomics.reference import Reference, fit_reference, read_reference, write_reference
 from consilium.genomics.report import reports
 from consilium.genomics.run import Matched, Request, Scored, match_files, refusal, take_variants
 from consilium.genomics.score import ScoreWork, score
-from consilium.genomics.scoring_file import ScoreTable, read_scores
+from consilium.genomics.scoring_file import ScoreTable
 from consilium.types import Array
 
-FREQUENCIES, COMPONENTS, REFERENCE = "variants.afreq", "components.tsv", "reference.json"
-"""What lies in a reference's folder: the panel's variants with their frequencies, the loadings of ancestry, the distributions."""
-
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class _Panel:
-    variants: Variants
-    frequency: Array
 
 
 def make_reference(
@@ -54,21 +55,29 @@ def make_reference(
     drawn = np.random.default_rng(0).permutation(len(everyone))
     first, second = np.sort(everyone[drawn[::2]]), np.sort(everyone[drawn[1::2]])
     loadings = fit_components(found.genotypes, found.book, first, components) if components else None
-    folder.mkdir(parents=True, exist_ok=True)
     entries = np.unique(np.concatenate([one.entry[one.matched] for one in found.matches]))
     mask = np.zeros(len(found.variants), bool)
     mask[entries] = True
     scored = take_variants(found.variants, mask)
     variants = _union(scored, loadings)
     frequency = count_frequencies(found.genotypes, variants, everyone)
-    write_frequencies(folder / FREQUENCIES, variants, found.book, frequency)
-    _write_loadings(folder / COMPONENTS, found.book, loadings)
-    half = replace(found, index=second)
-    done, axes, misfit = _sums(half, folder, panel.min_overlap, progress, None)
-    digests = {name: d for one in found.matches for name, d in _digests(one.table, found.book).items()}
-    own = {f"{name} {digests[name]}": sums for name, sums in zip(done.names, done.sums, strict=True)}
-    reference = fit_reference(name, found.build, own, axes, misfit)
-    write_reference(folder / REFERENCE, reference)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as made:
+        # what was there stays until all of the new one is
+        work = Path(made)
+        write_frequencies(work / FREQUENCIES, variants, found.book, frequency)
+        write_loadings(work / COMPONENTS, found.book, loadings)
+        half = replace(found, index=second)
+        done, axes, misfit = _sums(half, work, panel.min_overlap, progress, None)
+        known = digests_of(found.matches, found.book)
+        own = {f"{name} {known[name]}": sums for name, sums in zip(done.names, done.sums, strict=True)}
+        reference = fit_reference(name, found.build, own, axes, misfit)
+        reference = replace(reference, ambiguous=panel.policy.ambiguous, strand_flips=panel.policy.strand_flips)
+        write_reference(work / REFERENCE, reference)
+        if loadings is None:
+            (folder / COMPONENTS).unlink(missing_ok=True)
+        for path in sorted(work.iterdir()):
+            path.replace(folder / path.name)
     return reference
 
 
@@ -82,9 +91,9 @@ def score_against(
             "--reference says what missing calls and absent variants count as. Leave out the other option."
         )
     reference = read_reference(folder / REFERENCE)
-    found = match_files(_strict(request))
+    found = match_files(served(request, reference))
     demand_same(found.build, reference.build, f"the reference {reference.name}")
-    digests = {name: d for one in found.matches for name, d in _digests(one.table, found.book).items()}
+    digests = digests_of(found.matches, found.book)
     unknown = [name for name, digest in digests.items() if f"{name} {digest}" not in reference.scores]
     if unknown:
         raise UsageError(
@@ -109,6 +118,12 @@ def score_against(
     return done, more
 
 
+def served(request: Request, reference: Reference) -> Request:
+    """The request as it is scored: variants are matched as they were when the reference was made."""
+    policy = replace(request.policy, ambiguous=reference.ambiguous, strand_flips=reference.strand_flips)
+    return _strict(replace(request, policy=policy))
+
+
 def _strict(request: Request) -> Request:
     """Sites of several alleles are left out: what the others sum to is not in a file of frequencies."""
     return replace(request, policy=replace(request.policy, multiallelic="drop"), precision="float64")
@@ -119,15 +134,16 @@ def _sums(
 ) -> tuple[Scored, Array, Array | None]:
     """Sums in float64 with the panel's frequencies, the principal components (people, components), and the misfit (people,) of
     Reference, None where there are no components."""
-    panel = _read_panel(folder, found.book)
-    loadings = _read_loadings(folder / COMPONENTS, found.book, found.build)
+    panel = read_panel(folder, found.book)
+    loadings = read_loadings(folder / COMPONENTS, found.book, found.build)
     variants = _with(found, loadings)
     alternate = np.full(len(variants), np.nan)
-    matches, constants = [], []
+    matches, constants, filled = [], [], []
     for one in found.matches:
-        kept, constant = _against(one.table, variants, panel, found, alternate)
+        kept, constant, copies = _against(one.table, variants, panel, found, alternate)
         matches.append(kept)
         constants.append(constant)
+        filled.append(copies)
     made = reports(matches, least)
     chosen, at = [], 0
     for one in matches:
@@ -140,17 +156,24 @@ def _sums(
     n_scores = len(constant)
     all_matches = list(matches)
     if loadings is not None:
-        axis, centre = _against(loadings, variants, panel, found, alternate, centred=True)
-        off, expected = _against(_deviations(loadings, panel, found), variants, panel, found, alternate)
+        axis, centre, _ = _against(loadings, variants, panel, found, alternate, centred=True)
+        off, expected, _ = _against(_deviations(loadings, panel, found), variants, panel, found, alternate)
+        share = float(axis.matched.mean())
+        if share < least:
+            raise OverlapError(
+                f"the genotypes have {share:.0%} of the variants by which the reference tells ancestry; {least:.0%} are needed. "
+                "Impute them, make a reference with --components 0, or lower --min-overlap."
+            )
         all_matches += [axis, off]
         chosen += [np.arange(len(loadings.names)), np.zeros(1, np.int64)]
         constant = np.concatenate([constant, centre, expected])
     work = plan(all_matches, variants, chosen)
-    how = ScoreWork(alternate[work.entry], "float64", progress, checkpoint)
+    how = ScoreWork(item_frequencies(work, variants, alternate), "float64", progress, checkpoint)
     done = score(found.genotypes, work, found.index, how)
     sums = done.sums + constant[:, None]
     found = replace(found, matches=tuple(matches), reports=made, variants=variants)
-    averages = sums[:n_scores] / np.maximum(work.denominators[:n_scores], 1)[:, None]
+    counted = work.denominators[:n_scores] + np.concatenate([c[s] for c, s in zip(filled, chosen, strict=False)])
+    averages = sums[:n_scores] / np.maximum(counted, 1)[:, None]
     scored = Scored(found, work.names[:n_scores], sums[:n_scores], averages, done.filled, len(done.no_calls))
     if loadings is None:
         return scored, sums[n_scores:].T, None
@@ -158,9 +181,9 @@ def _sums(
 
 
 def _against(
-    table: ScoreTable, variants: Variants, panel: _Panel, found: Matched, alternate: Array, centred: bool = False
-) -> tuple[Match, Array]:
-    """The match of what both the genotypes and the panel have, and what is added to each sum.
+    table: ScoreTable, variants: Variants, panel: Panel, found: Matched, alternate: Array, centred: bool = False
+) -> tuple[Match, Array, Array]:
+    """The match of what both the genotypes and the panel have, what is added to each sum, and of how many alleles that is.
 
     For scores that is the mean of what only the panel has, for components (`centred`) less the mean of what both have.
     `alternate` gets the panel's frequencies."""
@@ -174,12 +197,12 @@ def _against(
     both = np.flatnonzero(kept.matched)
     alternate[kept.entry[both]] = np.where(kept.effect_is_ref[both], 1 - frequency[both], frequency[both])
     if centred:
-        return kept, -(table.weights[:, both] @ (2 * frequency[both]))
+        return kept, -(table.weights[:, both] @ (2 * frequency[both])), np.zeros(len(table.names))
     only = np.flatnonzero(in_panel & ~kept.matched)
-    return kept, _means(table, only, frequency[only])
+    return kept, _means(table, only, frequency[only]), 2.0 * np.count_nonzero(table.weights[:, only], axis=1)
 
 
-def _deviations(loadings: ScoreTable, panel: _Panel, found: Matched) -> ScoreTable:
+def _deviations(loadings: ScoreTable, panel: Panel, found: Matched) -> ScoreTable:
     """A score of the mean over variants of (copies - 2p)^2 / (2p (1-p)): 1 for a person of the panel's ancestry."""
     theirs = match(loadings, panel.variants, found.book, replace(found.policy, multiallelic="drop"))
     p = panel.frequency[theirs.entry][:, None]
@@ -229,43 +252,12 @@ def _union(scored: Variants, loadings: Components | None) -> Variants:
     return replace(one, ids=one.ids.take(pyarrow.array(rank)), **arrays)
 
 
-def _read_panel(folder: Path, book: Alleles) -> _Panel:
-    path = folder / FREQUENCIES
-    shape = tables.layout(path)
-    frequency = tables.whole(path, shape, shape.names, {"ALT_FREQS": "float64"}).column("ALT_FREQS").to_numpy()
-    return _Panel(read_variants(path, book), np.asarray(frequency))
+def digests_of(matches: Sequence[Match], book: Alleles) -> dict[str, str]:
+    """Name of a score -> the digest of its variants and weights."""
+    return {name: digest for one in matches for name, digest in table_digests(one.table, book).items()}
 
 
-def _read_loadings(path: Path, book: Alleles, build: str | None) -> ScoreTable | None:
-    from consilium.genomics.scoring_file import ScoreOptions
-
-    if not path.is_file():
-        return None
-    return read_scores(path, book, build, ScoreOptions(build=build))[0]
-
-
-def _write_loadings(path: Path, book: Alleles, loadings: Components | None) -> None:
-    if loadings is None:
-        path.unlink(missing_ok=True)
-        return
-    variants = loadings.variants
-    names = "\t".join(f"PC{k + 1}" for k in range(len(loadings.weights)))
-    rows = zip(
-        key_chromosome(variants.key),
-        key_position(variants.key),
-        book.texts(variants.alt),
-        book.texts(variants.ref),
-        loadings.weights.T,
-        strict=True,
-    )
-    with path.open("w", encoding="utf-8") as file:
-        file.write(f"chr_name\tchr_position\teffect_allele\tother_allele\t{names}\n")
-        for code, position, alt, ref, weights in rows:
-            values = "\t".join(repr(float(weight)) for weight in weights)
-            file.write(f"{chromosome_name(code)}\t{position}\t{alt}\t{ref}\t{values}\n")
-
-
-def _digests(table: ScoreTable, book: Alleles) -> dict[str, str]:
+def table_digests(table: ScoreTable, book: Alleles) -> dict[str, str]:
     """A digest of each score's variants and weights, so that a reference is not used for another score of the same name."""
     head = hashlib.sha256(np.ascontiguousarray(table.key).tobytes())
     head.update("\t".join(book.texts(table.effect)).encode())
@@ -275,5 +267,7 @@ def _digests(table: ScoreTable, book: Alleles) -> dict[str, str]:
         own.update(np.ascontiguousarray(weights).tobytes())
         if table.by_dosage is not None:
             own.update(np.ascontiguousarray(table.by_dosage).tobytes())
+        if np.any(table.kinds != score_kinds.ADDITIVE):
+            own.update(np.ascontiguousarray(table.kinds).tobytes())
         made[name] = own.hexdigest()[:16]
     return made

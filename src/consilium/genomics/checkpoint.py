@@ -62,8 +62,9 @@ class Checkpoint:
         if not self._key:
             stat = self._genotypes.path.stat()
             made = hashlib.sha256(f"{self._genotypes.path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
-            made.update(f"{self._work.digest()} {self._how.precision}".encode())
-            for array in (self._index, self._how.frequency):
+            field = getattr(self._genotypes, "field", "")
+            made.update(f"{self._work.digest()} {self._how.precision} {field}".encode())
+            for array in (self._index, self._how.frequency, self._genotypes.people.founder):
                 made.update(b"all" if array is None else np.ascontiguousarray(array).data)
             self._key = made.hexdigest()
         return self._key

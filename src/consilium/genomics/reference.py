@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -62,6 +62,7 @@ class Reference:
     centre, inverse_covariance  of the components; distance_99: the distance within which 99 % of the people lie.
     misfit, misfit_99           the mean, over variants, of squared deviations from the panel's frequencies in units of what is
                                 expected: its mean, and what 99 % stay below. It tells ancestries that no component points to.
+    ambiguous, strand_flips     how variants were matched when it was made (match.MatchPolicy), and are whenever it is used.
     """
 
     name: str
@@ -74,6 +75,8 @@ class Reference:
     misfit: float
     misfit_99: float
     scores: Mapping[str, Distribution]
+    ambiguous: Literal["drop", "keep"] = "drop"
+    strand_flips: bool = True
 
     def standing(self, score: str, sums: Array, components: Array) -> Standing:
         """Of `sums` (people,) and principal components (people, components)."""

@@ -21,7 +21,15 @@ PATCH = 8
 CHANNELS = 3
 QUESTION = "The picture shows this person's polygenic scores. Does this person develop {outcome}?"
 _LEVELS = 256
-_AGE = re.compile(r"\b(?:aged?\b[\s:=]{0,3}(\d{1,3})|(\d{1,3})[\s-]*(?:years?[\s-]+old|y/?o)\b)", re.IGNORECASE)
+_AGE = re.compile(
+    r"\b(?:aged?\b[\s:=]{0,3}(\d{1,3}(?:\.\d+)?)(?![\d.]*\d)|(?<![\d.])(\d{1,3}(?:\.\d+)?)[\s-]*(?:years?[\s-]+old|y/?o)\b)",
+    re.IGNORECASE,
+)
+# What makes another age of a number: its unit or range behind it, what it is the age of before it.
+_OTHER_UNIT = re.compile(r"\s*(?:(?:months?|mo|weeks?|wks?|days?|hours?)\b|(?:-|\u2013|to)\s*\d)", re.IGNORECASE)
+_OTHER_AGE = re.compile(
+    r"(?:gestational|mean|median|at|since|from|until|before|after|under|over|by)\s+$", re.IGNORECASE
+)
 _FEMALE = re.compile(r"\b(?:female|woman|girl)\b", re.IGNORECASE)
 _MALE = re.compile(r"\b(?:male|man|boy)\b", re.IGNORECASE)
 
@@ -155,7 +163,12 @@ def demographic_text(age_years: float, sex: str) -> str:
 
 def read_demographics(text: str) -> tuple[float | None, str | None]:
     """(age in years, "female" or "male") that a history states, each None where it says none, or more than one."""
-    ages = {float(a or b) for a, b in _AGE.findall(text)}
+    found = [
+        m
+        for m in _AGE.finditer(text)
+        if not _OTHER_UNIT.match(text, m.end()) and not _OTHER_AGE.search(text[: m.start()])
+    ]
+    ages = {float(m[1] or m[2]) for m in found}
     sexes = {name for name, said in (("female", _FEMALE), ("male", _MALE)) if said.search(text)}
     age = ages.pop() if len(ages) == 1 else None
     return (age if age is not None and age <= 120 else None), (sexes.pop() if len(sexes) == 1 else None)

@@ -15,11 +15,12 @@ import numpy as np
 
 from consilium.errors import DataError, ReadError
 from consilium.genomics import score_kinds
-from consilium.genomics.adjust import COMPONENTS, FREQUENCIES, REFERENCE
+from consilium.genomics.adjust import table_digests
 from consilium.genomics.alleles import Alleles
 from consilium.genomics.build import demand_same
 from consilium.genomics.genotypes import Genotypes, Variants, Wanted
 from consilium.genomics.match import MatchPolicy, match
+from consilium.genomics.panel_files import COMPONENTS, FREQUENCIES, REFERENCE
 from consilium.genomics.plink import read_variants
 from consilium.genomics.reference import Reference, read_reference
 from consilium.genomics.risk_image import CHANNELS
@@ -33,11 +34,13 @@ _PANEL = {"effect_allele": "ALT", "other_allele": "REF", "effect_weight": "ALT_F
 @dataclass(frozen=True, eq=False)
 class Standings:
     """Of n people: `percentiles` (n, traits, 3) of 0 to 100 among the reference, ancestry allowed for; `overlap` (n, traits, 3)
-    share of each score's variants that were called; `foreignness` (n,), 1 where 99 % of the reference's ancestry end."""
+    share of each score's variants that were called; `foreignness` (n,), 1 where 99 % of the reference's ancestry end;
+    `ancestry` (n,) share of the variants by which that is told that were called, 1 where there are none."""
 
     percentiles: Array
     overlap: Array
     foreignness: Array
+    ancestry: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,7 @@ class RiskTable:
         reference's."""
         demand_same(genotypes.build or build, self.reference.build, f"the reference {self.reference.name}")
         variants = genotypes.variants(self.book, self.wanted())
-        found = match(self.panel, variants, self.book, MatchPolicy(multiallelic="drop"))
+        found = match(self.panel, variants, self.book, policy_of(self.reference))
         rows = np.flatnonzero(found.matched)
         rows = rows[np.argsort(found.entry[rows], kind="stable")]
         people = len(genotypes.people) if index is None else len(index)
@@ -87,7 +90,8 @@ class RiskTable:
 
     def _standings(self, sums: _Sums) -> Standings:
         components = sums.components.T
-        misfit = 1 + sums.misfit / max(1, len(self.loaded))
+        # the mean over what was called: what is missing tells no ancestry
+        misfit = 1 + sums.misfit / np.maximum(sums.loaded, 1)
         stands = [
             self.reference.standing(k, row, components).adjusted_percentile
             for k, row in zip(self.keys, sums.scores, strict=True)
@@ -95,7 +99,8 @@ class RiskTable:
         shape = (-1, len(self.traits), CHANNELS)
         total = np.maximum((self.weights != 0).sum(axis=1), 1)
         far = self.reference.foreignness(components, misfit) if len(self.loadings) else np.zeros(len(misfit))
-        return Standings(np.stack(stands, 1).reshape(shape), (sums.called.T / total).reshape(shape), far)
+        told = sums.loaded / len(self.loaded) if len(self.loaded) else np.ones(len(misfit))
+        return Standings(np.stack(stands, 1).reshape(shape), (sums.called.T / total).reshape(shape), far, told)
 
     @property
     def loaded(self) -> Array:
@@ -113,7 +118,7 @@ class _Sums:
         start = table.constant + table.weights @ (2 * table.frequency)
         self.scores = np.repeat(start[:, None], people, axis=1)
         self.components = np.zeros((len(table.loadings), people))
-        self.misfit = np.zeros(people)
+        self.misfit, self.loaded = np.zeros(people), np.zeros(people)
         self.called = np.zeros((len(table.weights), people))
 
     def add(self, rows: Array, dosages: Array) -> None:
@@ -128,6 +133,12 @@ class _Sums:
             loaded = self._is_loaded[rows]
             square = off[loaded] ** 2 / (2 * p * (1 - p))[loaded] - 1
             self.misfit += np.where(known[loaded], square, 0).sum(axis=0)
+            self.loaded += known[loaded].sum(axis=0)
+
+
+def policy_of(reference: Reference) -> MatchPolicy:
+    """How variants were matched when the reference was made."""
+    return MatchPolicy(reference.ambiguous, reference.strand_flips, "drop")
 
 
 def read_risk_table(folder: Path) -> RiskTable:
@@ -149,11 +160,12 @@ def read_risk_table(folder: Path) -> RiskTable:
             f"{(other or [files[0].name])[0]} should hold three bars of p, the same as the other traits' ({', '.join(bars)}). "
             "Make all with the same `consilium genome threshold --p`."
         )
-    parts = [_aligned(table, sites, book) for table in tables]
+    policy = policy_of(reference)
+    parts = [_aligned(table, sites, book, policy) for table in tables]
     frequency = panel.weights[0]
     path = folder / COMPONENTS
     loadings = (
-        _aligned(_one(path, book, ScoreOptions(build=reference.build)), sites, book)[0]
+        _aligned(_one(path, book, ScoreOptions(build=reference.build)), sites, book, policy)[0]
         if path.is_file()
         else np.zeros((0, len(panel)))
     )
@@ -167,7 +179,7 @@ def read_risk_table(folder: Path) -> RiskTable:
         np.concatenate([weights for weights, _ in parts]),
         np.concatenate([constant for _, constant in parts]),
         loadings,
-        _keys(reference.scores, traits, bars),
+        _keys(reference.scores, traits, tables, book),
         reference,
     )
 
@@ -177,12 +189,12 @@ def _one(path: Path, book: Alleles, options: ScoreOptions) -> ScoreTable:
     return table
 
 
-def _aligned(table: ScoreTable, sites: Variants, book: Alleles) -> tuple[Array, Array]:
+def _aligned(table: ScoreTable, sites: Variants, book: Alleles, policy: MatchPolicy) -> tuple[Array, Array]:
     """(scores, panel's variants) weights for each copy of the alternate allele, and constants (scores,). What the panel lacks is
     left out, as when the reference was made."""
     if np.any(table.kinds != score_kinds.ADDITIVE):
         raise DataError(f"{table.file} has weights that are not additive: a risk image is of additive scores.")
-    found = match(table, sites, book, MatchPolicy(multiallelic="drop"))
+    found = match(table, sites, book, policy)
     rows = np.flatnonzero(found.matched)
     sign = np.where(found.effect_is_ref[rows], -1.0, 1.0)
     weights = np.zeros((len(table.names), len(sites)))
@@ -190,16 +202,17 @@ def _aligned(table: ScoreTable, sites: Variants, book: Alleles) -> tuple[Array, 
     return weights, table.weights[:, rows] @ (1 - sign)
 
 
-def _keys(known: Mapping[str, object], traits: Sequence[str], bars: Sequence[str]) -> tuple[str, ...]:
+def _keys(
+    known: Mapping[str, object], traits: Sequence[str], tables: Sequence[ScoreTable], book: Alleles
+) -> tuple[str, ...]:
     """What the reference calls each score: its name, a blank, the digest of its weights."""
-    by_name = {key.rpartition(" ")[0]: key for key in known}
+    names = {key.rpartition(" ")[0] for key in known}
     keys = []
-    for trait in traits:
-        for bar in bars:
-            key = by_name.get(f"{trait}:{bar}", by_name.get(bar) if len(traits) == 1 else None)
-            if key is None:
-                raise DataError(
-                    f"the reference does not know {trait} at {bar}. Make it again with these scoring files."
-                )
-            keys.append(key)
+    for trait, table in zip(traits, tables, strict=True):
+        for bar, digest in table_digests(table, book).items():
+            called = f"{trait}:{bar}" if f"{trait}:{bar}" in names or len(traits) > 1 else bar
+            if f"{called} {digest}" not in known:
+                why = "knows it with other weights" if called in names else "does not know it"
+                raise DataError(f"{table.file}, {bar}: the reference {why}. Make it again with these scoring files.")
+            keys.append(f"{called} {digest}")
     return tuple(keys)

@@ -103,6 +103,7 @@ def match_files(request: Request) -> Matched:
     matches = [match(table, variants, book, request.policy) for table in scores]
     if request.absent_is_reference:
         sites = read_variants(request.absent_is_reference, book, _wanted(scores))
+        sites = _extracted(sites, request.extract) if request.extract else sites
         matches = [fill_absent(found, sites, book, request.policy) for found in matches]
     return Matched(
         genotypes,

@@ -14,7 +14,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "chromosome": ("chr_name", "chr", "chrom", "chromosome"),
     "position": ("chr_position", "pos", "bp", "position", "base_pair_location", "genpos"),
     "effect_allele": ("effect_allele", "a1", "ea", "allele1", "allele"),
-    "other_allele": ("other_allele", "reference_allele", "a2", "oa", "nea", "allele0", "ref"),
+    "other_allele": ("other_allele", "reference_allele", "a2", "oa", "nea", "allele0", "omitted", "ref"),
     "effect_weight": ("effect_weight", "weight", "beta"),
 }
 """The roles that a column can have, and the names (small letters) by which each is known; what the user declares goes first."""
@@ -46,6 +46,7 @@ def roles_of(
     roles: dict[str, tuple[str, ...]] = {
         role: (lower[a],) for role, known in ALIASES.items() for a in reversed(known) if a in lower
     }
+    roles |= _of_two(path, lower, roles, declared)
     for role, text in declared.items():
         columns = tuple(text.split("+")) if role == "effect_weight" else (text,)
         if absent := [column for column in columns if column not in names]:
@@ -71,6 +72,23 @@ def roles_of(
     return roles
 
 
+def _of_two(
+    path: Path, lower: Mapping[str, str], roles: Mapping[str, tuple[str, ...]], declared: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Of columns Allele1 and Allele2 which is the effect's: SAIGE's is the second, METAL's the first; others must be told."""
+    if "effect_allele" in declared or roles.get("effect_allele") != (lower.get("allele1"),) or "allele2" not in lower:
+        return {}
+    first, second = (lower["allele1"],), (lower["allele2"],)
+    if {"ac_allele2", "af_allele2"} & set(lower):
+        return {"effect_allele": second, "other_allele": first}
+    if {"effect", "zscore"} & set(lower):
+        return {"effect_allele": first, "other_allele": second}
+    raise ScoringFileError(
+        f"{path.name} has Allele1 and Allele2, and does not say which of them the effect is of. Say it with --columns "
+        "effect_allele=Allele1 --columns other_allele=Allele2, or the other way round."
+    )
+
+
 def _listed(names: Sequence[str]) -> str:
     """Column names for an error: no more than a score has, since those of genotypes are people."""
     return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
@@ -87,6 +105,6 @@ def types_of(names: Sequence[str], roles: Mapping[str, tuple[str, ...]]) -> dict
     places = {*roles.get("position", ()), *(n for n in names if n.lower() == "hm_pos")}
     used = {name for role in roles.values() for name in role}
     read = used | {
-        n for n in names if n.lower() in {"hm_chr", "hm_pos", "effect_type", "accession", *score_kinds.COLUMNS}
+        n for n in names if n.lower() in {"hm_chr", "hm_pos", "effect_type", "accession", "alt", *score_kinds.COLUMNS}
     }
     return {n: "float64" if n in numbers else "int64" if n in places else "string" for n in names if n in read}

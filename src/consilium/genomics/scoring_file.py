@@ -122,6 +122,15 @@ def _table(source: _Source, table: pyarrow.Table, book: Alleles) -> ScoreTable:
         return table.column(roles[role][0]) if role in roles else None
 
     other = column("other_allele")
+    if roles.get("other_allele") == (source.lower.get("ref"),) and "alt" in source.lower and "effect_allele" in roles:
+        # plink2's --glm: the effect is of A1, be it ALT or REF; the other allele is the other of the two
+        from pyarrow import compute
+
+        other = compute.if_else(
+            compute.fill_null(compute.equal(other, column("effect_allele")), False),
+            table.column(source.lower["alt"]),
+            other,
+        )
     codes = book.encode(column("effect_allele")) if "effect_allele" in roles else np.full(n, NONE, np.int32)
     key, build = _places(source, table)
     rows = np.arange(1, n + 1)

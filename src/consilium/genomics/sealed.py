@@ -10,8 +10,9 @@ import numpy as np
 
 from consilium.types import Genome
 
-LEAST_CALLS = 128
-"""Below so many calls there is no digest: whoever has it could try all genotypes until one fits."""
+LEAST_CALLS, LEAST_OTHERS = 128, 32
+"""With fewer calls, or fewer that differ from the person's commonest call, there is no digest: whoever has it could try genotypes
+until one fits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +37,16 @@ def seal(genome: Genome) -> SealedGenome:
 
 
 def digest_of(genome: Genome) -> str:
-    """sha256 of build, variants and dosages, the same whatever their number type and whoever it is; "" where fewer than
-    LEAST_CALLS were called in one of the people."""
+    """sha256 of build, variants and dosages, the same whatever their number type and whoever it is; "" where one of them has
+    fewer calls than LEAST_CALLS, or fewer than LEAST_OTHERS that are other than the commonest (0, 1 or 2 copies)."""
     if isinstance(genome, SealedGenome):
         return genome.digest
     dosages = np.asarray(genome.dosages, np.float32)
     called = dosages >= 0
-    if called.size == 0 or called.sum(axis=1).min() < LEAST_CALLS:
+    copies = np.rint(dosages)
+    common = np.max([np.sum(called & (copies == number), axis=1) for number in range(3)], axis=0)
+    calls = called.sum(axis=1)
+    if called.size == 0 or calls.min() < LEAST_CALLS or (calls - common).min() < LEAST_OTHERS:
         return ""
     digest = hashlib.sha256("\n".join((genome.build, *genome.variants)).encode())
     digest.update(np.where(called, dosages, -1).astype("<f4").tobytes())

@@ -37,13 +37,14 @@ _MIDDLE = 50.0
 
 @dataclass(frozen=True, eq=False)
 class PolygenicRisk:
-    """A Specialist. ages: the least and the greatest age, in years, that it learnt from."""
+    """A Specialist. ages: the least and the greatest age, in years, that it learnt from; sexes: those."""
 
     card: Card
     table: RiskTable
     layout: Layout
     head: RiskHead
     ages: tuple[float, float]
+    sexes: tuple[str, ...] = ("female", "male")
 
     def examine(self, case: Case, args: Mapping[str, Any] | None = None) -> Opinion:
         """Calibrated probabilities, or an abstention: no genome, age or sex; another build; too few of the variants; another
@@ -105,12 +106,19 @@ class PolygenicRisk:
             return age, sex, f"it needs {missing}: say for example {risk_image.demographic_text(58, 'female')!r}"
         if not self.ages[0] <= age <= self.ages[1]:
             return None, sex, f"it learnt from people of {self.ages[0]:g} to {self.ages[1]:g} years, not of {age:g}"
+        if sex not in self.sexes:
+            return age, None, f"it learnt from {' and '.join(self.sexes)} people alone"
         return age, sex, ""
 
     def _why_not(self, stands: Standings) -> str:
         overlap = float(stands.overlap[0].mean())
         if overlap < MIN_OVERLAP:
             return f"the genome has {overlap:.0%} of its scores' variants, on average; {MIN_OVERLAP:.0%} are needed. Impute it"
+        told = float(stands.ancestry[0])
+        if told < MIN_OVERLAP:
+            return (
+                f"the genome has {told:.0%} of the variants that tell ancestry; {MIN_OVERLAP:.0%} are needed. Impute it"
+            )
         if stands.foreignness[0] > FARTHEST:
             return (
                 f"the genome's ancestry is unlike that of the reference {self.table.reference.name} (foreignness "
@@ -154,6 +162,7 @@ def load(folder: Path, **_: Any) -> PolygenicRisk:
     try:
         told = json.loads((folder / LAYOUT).read_text(encoding="utf-8"))
         ages = (float(told["ages"][0]), float(told["ages"][1]))
+        sexes = tuple(map(str, told.get("sexes", ("female", "male"))))
         lists = {name: tuple(told["layout"][name]) for name in ("traits", "bars", "cells")}
         layout = Layout(**(told["layout"] | lists))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -161,7 +170,7 @@ def load(folder: Path, **_: Any) -> PolygenicRisk:
     shape = (len(card.concepts), len(table.traits) * len(table.bars))
     if tensors["weight"].shape != shape or (layout.traits, layout.bars) != (table.traits, table.bars):
         raise MemberError(f"the head, the layout and the scores in {folder} are of different traits. Train it again.")
-    return PolygenicRisk(card, table, layout, RiskHead(tensors), ages)
+    return PolygenicRisk(card, table, layout, RiskHead(tensors), ages, sexes)
 
 
 def _number(value: Any) -> float:

@@ -11,6 +11,7 @@ import csv
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -100,7 +101,8 @@ def _fill(folder: Path, recipe: Recipe, people: _People) -> Card:
     head, scores = _taught(x, people)
     light_head.save(head.tensors, folder / HEAD)
     ages = people.age[people.split == "train"]
-    told = {"ages": [float(ages.min()), float(ages.max())], "layout": asdict(layout)}
+    sexes = sorted({sex for sex, split in zip(people.sex, people.split, strict=True) if split == "train"})
+    told = {"ages": [float(ages.min()), float(ages.max())], "sexes": sexes, "layout": asdict(layout)}
     (folder / LAYOUT).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return _card(folder, recipe, people, table, scores)
 
@@ -125,6 +127,12 @@ def _percentiles(table: RiskTable, recipe: Recipe, people: _People) -> Array:
     if absent:
         raise UsageError(
             f"{absent} of {len(people.ids)} of the table are not in {recipe.genotypes.name}. Correct the IIDs."
+        )
+    twice = len(set(people.ids) - {name for name, n in Counter(genotypes.people.ids).items() if n == 1})
+    if twice:
+        raise UsageError(
+            f"{twice} of the table's IIDs are of several people in {recipe.genotypes.name} (of different families). Give each "
+            "person an IID of their own."
         )
     at = np.array([place[name] for name in people.ids])
     order = np.argsort(at)
