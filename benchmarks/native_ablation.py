@@ -153,7 +153,7 @@ def _right(student: Student, writer: Writer, pictures: stages.Pictures, pair: tu
         {**group, "branches": [{"messages": [asked, ["assistant", option]]} for option in options]}
     )
     places = torch.arange(llava.tokens_per_image(student.config.vision_config))
-    tree = Tree(example.prefix, (places,) * len(example.digests), len(places), example.branches)
+    tree = Tree(example.prefix, (places,) * len(example.digests), len(places), example.branches, example.shared)
     rows = lay_out([tree])
     shown = shown_features(pictures(example), tree.kept).to(student.device)
     with flushed_denormals(), torch.autocast(student.device.type, torch.bfloat16):

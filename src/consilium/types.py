@@ -133,10 +133,8 @@ class Genome(_ComparesArrays):
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked, and of what. `id` is derived from content, never from a file name (names identify people).
-
-    `multiple`: any number of the options may hold, none included; else exactly one does.
-    """
+    """What is asked, and of what. `id` is derived from content, never from a file name (names identify people). `multiple`: any
+    number of the options may hold, none included; else exactly one does."""
 
     id: str
     question: str
@@ -162,7 +160,8 @@ class Region(_ComparesArrays):
 @dataclass(frozen=True)
 class Finding:
     """One statement: a concept with a probability in [0, 1], or a quantity with its UCUM unit ("mL", "mm", "mm2", "[hnsf'U]"; "1"
-    for a count). `site`: what was measured, or the side of the patient ("right", "left")."""
+    for a count). `site`: what was measured, or the side of the patient ("right", "left"). `image_uid`: of the picture that it was
+    measured in."""
 
     concept: Code
     probability: float | None = None
@@ -172,6 +171,7 @@ class Finding:
     site: str = ""
     region: Region | None = None
     source: str = ""
+    image_uid: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from consilium.consult import admit as admission
 from consilium.consult import calls_json, cards_prompt
 from consilium.consult.admit import admit, fillings, named
 from consilium.consult.calls import Call, find
@@ -248,3 +249,36 @@ def test_a_card_line_tells_its_arguments_and_its_own_measure() -> None:
         "valid arguments: organ (one of spleen, left kidney or right kidney), box ([x0, y0, x1, y1] in pixels)." in line
     )
     assert "accuracy: Dice 0.90 on 40 unseen cases" in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "outliner", "arguments": "{side: left}"}',
+        '{"name": "outliner", "arguments": ["left"]}',
+        '{"name": "outliner", "arguments": "left"}',
+        '{"name": "outliner", "args": {"side": "left"}}',
+    ],
+)
+def test_damaged_arguments_are_not_taken_for_none(text: str) -> None:
+    (call,) = find(text, ("outliner",))
+    assert call.name == "outliner" and "no object" in call.problem
+
+
+def test_a_call_without_arguments_is_whole() -> None:
+    for text in (
+        '{"name": "outliner"}',
+        '{"name": "outliner", "arguments": {}}',
+        '{"name": "outliner", "arguments": ""}',
+    ):
+        assert find(text, ("outliner",)) == (Call("outliner"),)
+
+
+def test_several_boxes_in_a_text_are_several_boxes() -> None:
+    many = "[x0, y0, x1, y1] in pixels, or several such lists"
+    both = admission._checked("[[1, 2, 3, 4], [5, 6, 7, 8]]", many)
+    assert both == ([[1, 2, 3, 4], [5, 6, 7, 8]], "")
+    assert admission._checked("[1, 2, 3, 4]", many) == ([1, 2, 3, 4], "")
+    assert (
+        admission._checked("[1, 2, 3, 4], [5, 6, 7, 8]", "[x0, y0, x1, y1] in pixels")[1] == "needs 4 numbers in a list"
+    )

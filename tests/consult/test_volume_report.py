@@ -21,12 +21,12 @@ from consilium.cli.show import show
 from consilium.consult import volume_report
 from consilium.consult.council import case_of, consult
 from consilium.consult.panel import Panel
-from consilium.consult.volume_report import anatomy, reported
+from consilium.consult.volume_report import anatomy, reported, sections
 from consilium.encoders import patch_statistics
 from consilium.formats import page, record
 from consilium.imaging.measure import measure, sides_known
 from consilium.protocols import Card
-from consilium.types import Answer, Case, Code, Consultation, Opinion, Score, Segmentation, Study, Volume
+from consilium.types import Answer, Case, Code, Consultation, Finding, Opinion, Score, Segmentation, Study, Volume
 
 KIDNEY, CYST = Code.local("right kidney"), Code.local("renal cyst")
 
@@ -236,3 +236,15 @@ def test_a_real_hippocampus_is_measured_by_its_labels(shared_data: Path, table: 
     first = float(said["findings"].split("anterior hippocampus: ")[1].split(" mL")[0])
     assert first == pytest.approx((labels.voxels == 1).sum() * np.prod(volume.spacing_mm) / 1000, rel=0.01)
     assert "hippocampus" not in said["not looked at"] and "thalamus" in said["not looked at"]
+
+
+def test_what_a_member_knows_and_did_not_look_at_is_listed(tmp_path: Path, table: Panel) -> None:
+    (study,) = formats.read(series(tmp_path / "ct"))
+    case = Case("c", "What is there?", studies=(study,))
+    card = Card(
+        "specialist", "organs", "1", "", ("CT",), ("ABDOMEN",), tuple(map(Code.local, ("liver", "spleen", "kidney")))
+    )
+    found = Opinion("organs", "1", (Finding(Code.local("spleen"), quantity=210.0, unit="mL", site="volume"),))
+    said = sections(case, [found], {"organs": card}, Answer(""))["not looked at"]
+    missed = next(part for part in said.split(". ") if "abstained or were not asked" in part)
+    assert "liver" in missed and "kidney" in missed and "spleen" not in missed

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.generalists import tiny
 
-from consilium.errors import UsageError, WeightsMissingError
+from consilium.errors import MemberError, UsageError, WeightsMissingError
 from consilium.generalists import hf
 from consilium.types import Image, Message
 
@@ -96,3 +96,25 @@ def test_offline_a_hub_id_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_no_checkpoint_is_named() -> None:
     with pytest.raises(UsageError, match="--model"):
         hf.load()
+
+
+def test_a_template_in_the_tokenizer_alone_is_used(tmp_path: Path) -> None:
+    whole = hf.load(tiny.write_llava(tmp_path / "whole"), device="cpu", dtype="float32")
+    old = hf.load(tiny.write_llava(tmp_path / "old"), device="cpu", dtype="float32")
+    old.processor.chat_template = None
+    assert old.processor.tokenizer.chat_template == tiny.TEMPLATE
+    messages = (Message("system", ("Be brief.",)), *ask(1))
+    assert torch.equal(old._inputs(messages)["input_ids"], whole._inputs(messages)["input_ids"])
+
+
+def test_without_a_system_turn_its_text_goes_ahead_of_the_users(tmp_path: Path) -> None:
+    refusing = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        + tiny.TEMPLATE
+    )
+    generalist = hf.load(tiny.write_llava(tmp_path, refusing), device="cpu", dtype="float32")
+    messages = (Message("system", ("Be brief.",)), *ask(1))
+    text = generalist.processor.tokenizer.decode(generalist._inputs(messages)["input_ids"][0])
+    assert text.startswith("<|turn|>user\nBe brief.\n<image>")
+    with pytest.raises(MemberError, match="takes no such conversation: System role"):
+        generalist._inputs((Message("system", ("Be brief.",)), Message("system", ("And kind.",))))

@@ -16,7 +16,9 @@ from consilium.errors import UsageError
 from consilium.formats import read
 from consilium.imaging.diameter import diameters
 from consilium.imaging.measure import measure, sides_known
-from consilium.types import Code, Image, Segmentation, Study, Volume
+from consilium.imaging.structures import structures
+from consilium.nn.outline import largest_parts
+from consilium.types import Code, Finding, Image, Opinion, Segmentation, Study, Volume
 
 TUMOUR, CYST = Code.local("tumour"), Code.local("cyst")
 SPACING = (2.5, 0.8, 1.1)
@@ -283,3 +285,25 @@ def test_a_real_lesion_agrees_with_plain_numpy(shared_data: Path):
     assert found["connected parts"] == flooded(mask)
     longest, short = brute_diameters(mask[mask.sum((1, 2)).argmax()], shown.orientation)
     assert (found["longest diameter"], found["short axis"]) == pytest.approx((longest, short), rel=1e-6)
+
+
+def test_measurements_of_several_pictures_keep_apart() -> None:
+    lung = Code.local("lung")
+    one = [("area of the picture", 4.0, "%", "a")]
+    other = [("area", 1600.0, "mm2", "b"), ("longest diameter", 55.9, "mm", "b")]
+    findings = tuple(Finding(lung, quantity=q, unit=u, site=s, image_uid=uid) for s, q, u, uid in (*one, *other))
+    drawn = tuple(
+        Segmentation(np.ones((4, 4), np.uint8), uid, (lung,), (sure,)) for uid, sure in (("a", 0.6), ("b", 0.9))
+    )
+    first, second = structures(Opinion("s", "1", findings, segmentations=drawn))
+    assert (first.size, first.longest, first.confidence) == ("4 % of the picture", "", 0.6) or "4 %" in first.size
+    assert "1,600 mm²" in second.size and second.longest and second.confidence == 0.9
+
+
+def test_a_body_is_filled_but_no_other_body_with_it() -> None:
+    labels = np.zeros((12, 12), np.uint8)
+    labels[1:11, 1:11] = 2
+    labels[4:8, 4:8] = 1
+    assert np.array_equal(largest_parts(labels), labels)
+    labels[4:8, 4:8] = 0
+    assert (largest_parts(labels)[1:11, 1:11] == 2).all()

@@ -8,6 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 
 from consilium.errors import UsageError
 from consilium.nn import likelihood
+from consilium.nn.denormals import flushed_denormals
 
 SIZES = {
     "vocab_size": 97,
@@ -98,3 +99,12 @@ def test_a_prompt_longer_than_the_context_is_refused(model) -> None:
 def test_no_tokens_is_no_request(model, prompt) -> None:
     with pytest.raises(UsageError, match="max_tokens is 0"):
         likelihood.complete(model, None, prompt, 0)
+
+
+def test_denormals_stay_flushed_to_the_end_of_the_outermost_block() -> None:
+    small = torch.tensor(1e-39)
+    with flushed_denormals():
+        with flushed_denormals():
+            pass
+        assert float(small * 0.5) == 0
+    assert float(small * 0.5) > 0

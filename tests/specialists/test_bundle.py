@@ -368,7 +368,7 @@ def test_without_monai_the_extra_is_named(tmp_path: Path, home: Path, monkeypatc
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MemberError, match=r'pip install "consilium\[segment\]"'):
+    with pytest.raises(MemberError, match=r"pip install -e .\.\[segment\]"):
         bundle.add(bundles.write(tmp_path / "organ"), home)
 
 

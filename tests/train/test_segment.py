@@ -11,8 +11,10 @@ from PIL import Image as Pillow
 from consilium import formats, registry
 from consilium.consult.council import case_of
 from consilium.errors import DataError, MemberError
+from consilium.imaging.canvas import resampled, stretched, turn_of
 from consilium.specialists import segmenter
-from consilium.train.segment_canvas import sides
+from consilium.train import segment_canvas
+from consilium.train.segment_canvas import canvas_of, sides
 from consilium.train.segment_data import read_packed
 from consilium.train.segment_own import Own, table_of, train_own
 from consilium.types import Study, Volume
@@ -136,3 +138,35 @@ def test_it_is_asked_about_a_case_without_the_right_kind_of_picture(trained):
     volume = Volume(np.random.default_rng(0).normal(size=(4, 8, 8)).astype(np.float32), "v", (1.0, 1.0, 1.0), np.eye(4))
     opinion = specialist.examine(case_of([Study("US", "BREAST", (volume,))], "?"))
     assert opinion.abstained and "unlike the pictures it was trained on" in opinion.abstained
+
+
+def test_a_patient_in_two_splits_is_refused(tmp_path):
+    folder = tmp_path / "discs"
+    pictures(folder)
+    index(folder, [(f"{i}.png", f"{i}_mask.png", "val" if i % 3 == 0 else "train", "the same") for i in range(10)])
+    with pytest.raises(DataError, match=r"1 patients of .* are in more than one split"):
+        train_own(folder, Own("disc", ("disc",), "US", "BREAST"), tmp_path / "room", (0.01, "cpu", None), print)
+
+
+def test_the_labels_of_a_palette_are_its_indices(tmp_path):
+    mask = Pillow.fromarray(np.repeat(np.arange(4, dtype=np.uint8), 4).reshape(4, 4), "P")
+    mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
+    mask.save(tmp_path / "mask.png")
+    (image,) = formats.read(tmp_path / "mask.png")[0].images
+    assert segment_canvas._mask_values(tmp_path / "mask.png", image, {"dims": 2}).tolist() == [
+        [n] * 4 for n in range(4)
+    ]
+
+
+def test_a_volume_is_laid_out_for_training_as_it_is_for_examining(tmp_path):
+    random = np.random.default_rng(0)
+    voxels = np.abs(random.normal(0, 30, (40, 42, 44))) + 300 * (np.indices((40, 42, 44)).sum(axis=0) % 40 > 20)
+    voxels[0, 0, 0] = 9000
+    nibabel.Nifti1Image(voxels.astype(np.int16), np.diag([1.0, 1, 1, 1])).to_filename(tmp_path / "v.nii")
+    canvas = {"dims": 3, "size": [20, 22, 20], "spacing_mm": [3.0, 3.0, 3.0]}
+    laid = canvas_of(tmp_path / "v.nii", canvas)[0]
+    volume = formats.read(tmp_path / "v.nii")[0].images[0]
+    seen = resampled(stretched(turn_of(volume).there(volume.voxels)), (1 / 3, 1 / 3, 1 / 3))
+    before = [(most - own) // 2 for own, most in zip(seen.shape, canvas["size"], strict=True)]
+    inside = tuple(slice(b, b + own) for b, own in zip(before, seen.shape, strict=True))
+    assert np.array_equal(laid[inside], seen)

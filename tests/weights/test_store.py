@@ -142,3 +142,21 @@ def test_reading_the_manifest_imports_no_model_library() -> None:
     script = "import sys; from consilium import weights; weights.status('clip-vit-b16'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_weights_beside_those_that_were_made_are_found_by_verify(shelf) -> None:
+    folder = weights.folder("sample", manifest=shelf.manifest)
+    (folder / "adapter_model.safetensors").write_bytes(b"an adapter")
+    with pytest.raises(ChecksumError, match=r"adapter_model\.safetensors lies beside the weights"):
+        weights.verify("sample", shelf.manifest)
+
+
+def test_other_weights_under_an_old_record_are_other_weights(shelf) -> None:
+    folder = weights.folder("sample", manifest=shelf.manifest)
+    known, file = weights.fingerprint(folder), folder / "model.safetensors"
+    file.write_bytes(file.read_bytes())
+    assert weights.fingerprint(folder) == known
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert weights.fingerprint(folder) != known

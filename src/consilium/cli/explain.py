@@ -65,11 +65,13 @@ def _demand_explain(panel: Panel) -> None:
 
 def _write(held: Consultation, out: Path) -> list[tuple[Finding, Path]]:
     """The page, the record, and a PNG for each place that the answer was seen at; gives each with its file."""
+    from consilium.consult.prompt import images_of
     from consilium.formats import page, record
     from consilium.imaging.picture import overlay, png_bytes, views
     from consilium.imaging.window import to_display
 
-    shown: dict[str, Image] = {view.uid: view for study in held.case.studies for view in views(study)}
+    seen = (*(view for study in held.case.studies for view in views(study)), *images_of(held.exchange))
+    shown: dict[str, Image] = {view.uid: view for view in seen}
     drawn: list[tuple[Finding, Path]] = []
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -111,7 +111,9 @@ def _checked(value: Any, meaning: str) -> tuple[Any, str]:
             return by_word[normalise(value)], ""
         return None, f"cannot be {value!r}"
     if numbers := _list_length(meaning):
-        value = next(iter(_lists(f"[{value}]")), value) if isinstance(value, str) else value
+        if isinstance(value, str):
+            told = _lists(f"[{value}]")
+            value = told[0] if len(told) == 1 else told or value
         fits = _plain(value, numbers) or (
             bool(value) and "several" in meaning and isinstance(value, list) and all(_plain(v, numbers) for v in value)
         )

@@ -41,7 +41,8 @@ def find(text: str, known: Collection[str] = ()) -> tuple[Call, ...]:
     known  names of experts; "<NAME>" and a JSON object without arguments are calls of these alone, in any case of letters.
     """
     text, names = text[:LONGEST_TEXT], frozenset(name.lower() for name in known)
-    placed = [*_angled(text, names), *((place, Call(name, args)) for place, name, args in calls_json.find(text, names))]
+    written = ((place, Call(name, args, problem=why)) for place, name, args, why in calls_json.find(text, names))
+    placed = [*_angled(text, names), *written]
     ends = 0
     found: list[Call] = []
     for (start, stop), call in sorted(placed, key=lambda entry: (entry[0][0], -entry[0][1])):

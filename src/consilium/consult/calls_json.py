@@ -12,12 +12,13 @@ from consilium.protocols import Card
 
 Place = tuple[int, int]
 _DEEPEST = 6
+_NAMES, _ARGUMENTS = {"name", "tool", "id", "type"}, {"arguments", "parameters"}
 # How a meaning lists its values; admit and the endpoint's schema read it alike.
 _ONE_OF = re.compile(r"\W*one of:?\s+(?P<values>.+)", re.I | re.S)
 
 
-def find(text: str, known: frozenset[str]) -> Iterator[tuple[Place, str, Mapping[str, Any]]]:
-    """(where, name, arguments) of every JSON object that is a call, wherever it stands in the text."""
+def find(text: str, known: frozenset[str]) -> Iterator[tuple[Place, str, Mapping[str, Any], str]]:
+    """(where, name, arguments, what is wrong with it) of every JSON object that is a call, wherever it stands in the text."""
     decoder, place = json.JSONDecoder(parse_constant=_refuse), 0
     while (start := text.find("{", place)) >= 0:
         try:
@@ -25,8 +26,8 @@ def find(text: str, known: frozenset[str]) -> Iterator[tuple[Place, str, Mapping
         except (ValueError, RecursionError):
             place = start + 1
             continue
-        for name, arguments in _calls(value, known, 0):
-            yield (start, place), name, arguments
+        for name, arguments, problem in _calls(value, known, 0):
+            yield (start, place), name, arguments, problem
 
 
 def tools(cards: Sequence[Card]) -> list[dict[str, Any]]:
@@ -44,7 +45,7 @@ def values(meaning: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
-def _calls(value: Any, known: frozenset[str], depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _calls(value: Any, known: frozenset[str], depth: int) -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """Calls in a decoded value: itself, or those within ({"tool_calls": [{"function": {...}}]})."""
     if depth > _DEEPEST:
         return
@@ -58,7 +59,11 @@ def _calls(value: Any, known: frozenset[str], depth: int) -> Iterator[tuple[str,
     if isinstance(arguments, str):
         arguments = _decoded(arguments)
     if isinstance(name, str) and 0 < len(name) <= 64 and (isinstance(arguments, dict) or name.lower() in known):
-        yield name, {str(k): v for k, v in arguments.items()} if isinstance(arguments, dict) else {}
+        own = {str(k): v for k, v in arguments.items()} if isinstance(arguments, dict) else {}
+        given = value.keys() - _NAMES if arguments is None and not _ARGUMENTS & value.keys() else set()
+        damaged = arguments is None and any(value.get(key) not in (None, "") for key in _ARGUMENTS)
+        wrong = damaged or bool(given) or not (arguments is None or isinstance(arguments, dict))
+        yield name, own, 'its arguments are no object: {"name": value}' if wrong else ""
         return
     for item in value.values():
         yield from _calls(item, known, depth + 1)

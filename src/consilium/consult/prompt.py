@@ -77,7 +77,9 @@ def _published(case: Case, evidence: Evidence) -> str:
     given = f"a {_seen(case)} image" if case.studies or case.genome is None else "a genome that specialists read"
     lines = [f"You are a helpful medical assistant. Your task is disease diagnosis. You are given {given}."]
     if not case.options:
-        lines = [f"You are required to answer the question based on the medical image. The question is {case.question}"]
+        lines = [
+            f"You are required to answer the question based on the medical image. The question is {_in_line(case.question)}"
+        ]
     else:
         lines.append(f"The possible diagnoses are: {', '.join(map(repr, _offered(case)))}.")
     drafts = () if case.options else _drafts(evidence.opinions)
@@ -103,7 +105,7 @@ def _published(case: Case, evidence: Evidence) -> str:
 def _measured(case: Case, lines: Sequence[str]) -> str:
     how = f"every option that holds, {NO_FINDING} only where no other does" if case.multiple else "one option only"
     closed = f"Options: {', '.join(_offered(case))}. Answer with {how}."
-    return "\n".join([*lines, f"Question: {case.question}", *([closed] if case.options else [])])
+    return "\n".join([*lines, f"Question: {_in_line(case.question)}", *([closed] if case.options else [])])
 
 
 def _offered(case: Case) -> tuple[str, ...]:
@@ -113,7 +115,7 @@ def _offered(case: Case) -> tuple[str, ...]:
 def _lines(case: Case, evidence: Evidence) -> list[str]:
     lines = [f"Image: {_seen(case)}."] if case.genome is None else [_with_genome(case)]
     if case.history:
-        lines.append(f"History: {case.history}")
+        lines.append(f"History: {_in_line(case.history)}")
     spoke = [opinion for opinion in evidence.opinions if not opinion.abstained]
     shown_by = [(opinion, _shown(opinion, case.options)) for opinion in spoke]
     lines += [_opinion_line(opinion, shown) for opinion, shown in shown_by if shown]
@@ -126,6 +128,11 @@ def _lines(case: Case, evidence: Evidence) -> list[str]:
     lines += [DRAFTED.format(specialist=name, report=text) for name, text in _drafts(evidence.opinions)]
     reports = _reports(evidence.precedents)
     return lines + [f"Report of a similar known case (similarity {likeness:.2f}): {text}" for text, likeness in reports]
+
+
+def _in_line(text: str) -> str:
+    """What a person wrote, on one line: a line of it could pass for evidence."""
+    return " ".join(text.split())
 
 
 def _with_genome(case: Case) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from consilium.errors import UsageError
 from consilium.protocols import Card, Specialist
@@ -63,6 +65,20 @@ def refused(card: Card, case: Case) -> str | None:
         return "the case holds no genome" if case.genome is None else None
     refusals = [refusal(card, study) for study in case.studies]
     return None if None in refusals else (refusals[0] if refusals else "the case holds no study")
+
+
+def among(case: Case, studies: tuple[Study, ...], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments with the number of a picture (`image`, from 1 among all of the case's) as it counts among those of `studies`,
+    which its card lets a member see. UsageError where the picture is another's."""
+    number = arguments.get("image")
+    items = [(study, item) for study in case.studies for item in study.images]
+    if isinstance(number, bool) or not isinstance(number, int | float) or number % 1 or not 1 <= number <= len(items):
+        return arguments
+    shown = [item for study in studies for item in study.images]
+    place = next((i for i, item in enumerate(shown, 1) if item is items[int(number) - 1][1]), None)
+    if place is None:
+        raise UsageError(f"its card does not let it see picture {int(number)} of the case")
+    return {**arguments, "image": place}
 
 
 def alike(modality: str | None) -> tuple[str | None, ...]:

@@ -13,7 +13,7 @@ from consilium.consult import parse, several
 from consilium.consult.calls_json import tools
 from consilium.consult.panel import Panel
 from consilium.consult.prompt import NO_FINDING, Evidence, Profile, compose
-from consilium.consult.route import alike, demand_modality, refusal, refused
+from consilium.consult.route import alike, among, demand_modality, refusal, refused
 from consilium.consult.vote import tally, votes
 from consilium.errors import CannotScoreError, MissingPackageError
 from consilium.imaging.picture import VIEWS, views
@@ -99,7 +99,8 @@ class Table:
         with self.timed(f"specialist {name}"):
             seen, member = replace(self.case, studies=admitted), self.panel.specialist(name)
             try:
-                opinion = member.examine(seen, arguments) if arguments else member.examine(seen)
+                own = among(self.case, admitted, arguments or {})
+                opinion = member.examine(seen, own) if own else member.examine(seen)
             except MissingPackageError as error:
                 return replace(silent, abstained=str(error))
         self._speaks(card)

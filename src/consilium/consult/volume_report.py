@@ -158,7 +158,8 @@ def _unseen(study: Study, opinions: Sequence[Opinion], cards: Mapping[str, Card]
     able = {card.name: card for card in cards.values() if refusal(card, study) is None}
     knowing = {s: {n for n, c in able.items() if any(s.within(k) for k in c.concepts)} for s in listed}
     nobody = [s.name for s in listed if not knowing[s]]
-    missed = [s.name for s in listed if knowing[s] and not knowing[s] & heard]
+    said = {c for o in opinions if o.specialist in heard for c in _named(o)}
+    missed = [s.name for s in listed if knowing[s] and not any(s.within(concept) for concept in said)]
     lines = []
     if nobody:
         lines.append(f"No member at the table looks at these structures of {part}: {', '.join(nobody)}.")
@@ -166,6 +167,11 @@ def _unseen(study: Study, opinions: Sequence[Opinion], cards: Mapping[str, Card]
         lines.append(f"Those who know these abstained or were not asked: {', '.join(missed)}.")
     lines.append("Whether each lies within the field of view was not checked.")
     return " ".join(lines)
+
+
+def _named(opinion: Opinion) -> set[Code]:
+    """The concepts that an opinion judges, measures or outlines."""
+    return {finding.concept for finding in opinion.findings} | {c for s in opinion.segmentations for c in s.concepts}
 
 
 def _limitations(case: Case, opinions: Sequence[Opinion]) -> list[str]:

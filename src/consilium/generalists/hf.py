@@ -95,16 +95,36 @@ class HuggingFace:
 
     def _inputs(self, messages: Sequence[Message]) -> Inputs:
         refuse_control_tokens(self._tokenizer, messages)
-        encoded = self._templated(messages) if self.processor.chat_template else self._plain(messages)
+        encoded = self._templated(messages) if self._template else self._plain(messages)
         device, dtype = self.model.device, self.model.dtype
         return {
             name: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
             for name, tensor in encoded.items()
         }
 
+    @property
+    def _template(self) -> str | None:
+        """The processor's, else its tokenizer's, where older checkpoints keep it."""
+        return self.processor.chat_template or getattr(self._tokenizer, "chat_template", None)
+
     def _templated(self, messages: Sequence[Message]) -> Any:
+        from jinja2 import TemplateError
+
+        try:
+            return self._written_by_template(messages)
+        except TemplateError:
+            pass
+        try:  # a template without a system turn: its text goes ahead of the user's
+            return self._written_by_template(_without_system(messages))
+        except TemplateError as error:
+            raise MemberError(
+                f"the chat template of {self.card.version} takes no such conversation: {error}."
+            ) from error
+
+    def _written_by_template(self, messages: Sequence[Message]) -> Any:
         return self.processor.apply_chat_template(
             [{"role": message.role, "content": self._content(message)} for message in messages],
+            chat_template=self._template,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
@@ -137,6 +157,15 @@ class HuggingFace:
                 "Add chat_template.jinja to its folder."
             )
         return [part if isinstance(part, str) else token for part in message.parts]
+
+
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    """What the system turns say as the beginning of the first turn of the user."""
+    said = [message.text for message in messages if message.role == "system"]
+    rest = [message for message in messages if message.role != "system"]
+    if not said or not rest or rest[0].role != "user":
+        return list(messages)
+    return [Message("user", ("\n".join(said) + "\n", *rest[0].parts)), *rest[1:]]
 
 
 def _picture(image: Image) -> Any:

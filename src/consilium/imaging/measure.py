@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,10 @@ LONGEST, SHORT, PARTS = "longest diameter", "short axis", "connected parts"
 FIRST, LAST, MEAN = "first slice", "last slice", "mean intensity"
 RIGHT, LEFT = "right", "left"
 HU = "[hnsf'U]"
+# What a finding's site may say was measured; any other names a place.
+MEASURED = frozenset(
+    (VOLUME, AREA, PICTURE_AREA, LARGEST_VOLUME, LARGEST_AREA, LONGEST, SHORT, PARTS, FIRST, LAST, MEAN)
+)
 
 _AGREE = 0.01
 # A side is claimed of what lies on it almost whole, further from the middle than a patient usually lies off the centre, and
@@ -91,12 +96,13 @@ def measure(
             mask = labels[box] == number
             said = [*_amounts(mask, space), *_places(mask, box, labels.shape, space)]
             said += _intensity(values[box], mask) if shown.units == "HU" else ()
-        found += [Finding(concept, quantity=q, unit=unit, site=site, source=source) for site, q, unit in said]
+        common: dict[str, Any] = {"source": source, "image_uid": segmentation.image_uid}
+        found += [Finding(concept, quantity=q, unit=unit, site=site, **common) for site, q, unit in said]
     return tuple(found)
 
 
 def sides_known(study: Study) -> bool:
-    """Whether left and right of the study's volumes mean the patient's: not where the file says no orientation, nor where one
+    """Whether left and right of the study's pictures mean the patient's: not where the file says no orientation, nor where one
     limb, eye or breast is shown, whose left half is not the left of the patient."""
     return study.body_part not in _ONE_SIDED and not any("left and right are not known" in note for note in study.notes)
 

@@ -15,7 +15,7 @@ from consilium.imaging.picture import resize
 from consilium.imaging.window import to_display
 from consilium.types import Array, Code, Finding, Image, Segmentation, Volume
 
-LEAST_SIDE = 448
+LEAST_SIDE, _MOST_SIDE = 448, 4096
 
 # Okabe and Ito 2008, without black; the brighter first, since most pictures are dark.
 PALETTE = (
@@ -83,9 +83,9 @@ def draw(
     elif index is not None:
         raise UsageError(f"slice {index} of a single picture was asked for; leave the index out")
     image, flat = _layer(shown, outlines, index)
-    scale = max(1.0, LEAST_SIDE / min(image.pixels.shape[:2]))
+    scale = max(1.0, min(LEAST_SIDE / min(image.pixels.shape[:2]), _MOST_SIDE / max(image.pixels.shape[:2])))
     picture = _outlined(image, flat, look, scale)
-    lines += _legend(flat, look, findings)
+    lines += _legend(flat, look, [f for f in findings if f.image_uid in ("", shown.uid)])
     spacing = None if image.spacing_mm is None else (image.spacing_mm[0] / scale, image.spacing_mm[1] / scale)
     return _image(below(picture, strip(lines, picture.shape[1], min(picture.shape[:2]))), spacing)
 

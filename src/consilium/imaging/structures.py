@@ -83,13 +83,18 @@ def structures(opinion: Opinion) -> tuple[Structure, ...]:
     """Each structure with a measurement in the order of the findings: one entry for each picture or volume that it was measured
     in. What was outlined but not measured follows, with no amounts."""
     gathered: list[tuple[Code, dict[str, Finding]]] = []
+    where: list[str] = []
     for finding in opinion.findings:
         if finding.quantity is None:
             continue
-        last = next((amounts for concept, amounts in reversed(gathered) if concept == finding.concept), None)
+        places = [
+            i for i, (concept, _) in enumerate(gathered) if (concept, where[i]) == (finding.concept, finding.image_uid)
+        ]
+        last = gathered[places[-1]][1] if places else None
         if last is None or finding.site in last:
             last = {}
             gathered.append((finding.concept, last))
+            where.append(finding.image_uid)
         last[finding.site] = finding
     confidences = _confidences(opinion)
     measured = tuple(Structure(concept, amounts, *_next(confidences, concept)) for concept, amounts in gathered)

@@ -80,7 +80,10 @@ def largest_parts(labels: Array) -> Array:
             continue
         parts, count = ndimage.label(labels[box] == label)
         largest = parts == 1 + int(np.argmax(np.bincount(parts.reshape(-1))[1:])) if count > 1 else parts == 1
-        found[box][ndimage.binary_fill_holes(largest)] = label
+        filled = ndimage.binary_fill_holes(largest) & (
+            (labels[box] == 0) | (labels[box] == label)
+        )  # no other body is filled
+        found[box][filled] = label
     return found
 
 
@@ -118,14 +121,15 @@ def of_volume(net: nn.Module, volume: Volume, recipe: Recipe) -> Outline:
     spacing = [volume.spacing_mm[axis] for axis in turn.axes]
     up, front, right = (own / wanted for own, wanted in zip(spacing, recipe.spacing_mm, strict=True))
     seen = np.ascontiguousarray(resampled(stretched(turned), (up, front, right)))
-    probabilities, labels, found = _through(net, seen, recipe)
+    probabilities, labels, found = _through(net, seen, recipe, turned.size)
     if labels.shape != turned.shape:
         labels = _stretched_back(probabilities, labels, turned.shape)
     return Outline(np.ascontiguousarray(turn.back(labels)), found)
 
 
-def _through(net: nn.Module, seen: Array, recipe: Recipe) -> tuple[list[Tensor], Array, Array]:
-    """(averaged answers a slab, empty where they would be too large; labels; signs), on the grid of `seen`."""
+def _through(net: nn.Module, seen: Array, recipe: Recipe, own: int) -> tuple[list[Tensor], Array, Array]:
+    """(averaged answers a slab, empty where they would be too large, there or stretched to the volume's `own` voxels; labels;
+    signs), on the grid of `seen`."""
     import torch
 
     parts = len(recipe.swap)
@@ -134,13 +138,13 @@ def _through(net: nn.Module, seen: Array, recipe: Recipe) -> tuple[list[Tensor],
         return torch.cat(mask_judge.both_ways(net, mask_judge.entered(windows), recipe.swap), 1)
 
     labels, kept, tallies = np.empty(seen.shape, np.uint8), [], None
-    keep = seen.size * parts * 4 <= _MOST_BYTES
+    keep = max(seen.size, own) * parts * 4 <= _MOST_BYTES
     for first, slab in sliding.slabs(seen, answer, Windows(recipe.size)):
         plain, mirrored = slab[None, :parts], slab[None, parts:]
         mean = (plain + mirrored)[0]
         labels[first : first + slab.shape[1]] = mean.argmax(0).numpy()
-        own = mask_judge.tallies(plain, mirrored)
-        tallies = own if tallies is None else mask_judge.joined(tallies, own)
+        here = mask_judge.tallies(plain, mirrored)
+        tallies = here if tallies is None else mask_judge.joined(tallies, here)
         if keep:
             kept.append(mean)
     if tallies is None:

@@ -120,7 +120,14 @@ class Medsam:
                 f"its outline would be unsure: it expects a Dice of {worth.min():.2f}, and {LEAST} is the least it gives; "
                 "give a box that fits the target closely"
             )
-        mask, confidence, caution = self._carried(prompt, np.logical_or.reduce(found.masks), float(worth.min()))
+        carried = [self._carried(prompt, mask, float(own)) for mask, own in zip(found.masks, worth, strict=True)]
+        mask = np.logical_or.reduce(
+            [one for one, _, _ in carried]
+        )  # each by itself: a box about all of them is another prompt
+        confidence, caution = (
+            min(own for _, own, _ in carried),
+            "; ".join(dict.fromkeys(said for _, _, said in carried if said)),
+        )
         concept = Code.local(prompt.target)
         segmentation = Segmentation(mask.astype(np.uint8), prompt.shown.uid, (concept,), (confidence,))
         return Opinion(

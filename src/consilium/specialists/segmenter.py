@@ -111,7 +111,7 @@ class Segmenter:
         return None, far
 
     def _odd_volume(self, volume: Volume) -> str | None:
-        sample = volume.voxels.reshape(-1)[:: max(1, volume.voxels.size // 2**20)]
+        sample = volume.voxels.reshape(-1)[:: max(1, volume.voxels.size // 2**20 | 1)]
         if len(np.unique(sample)) <= _FEW_VALUES:
             return f"{_UNLIKE}: the volume has at most {_FEW_VALUES} different values, like a mask"
         if self.limits.extent_mm is None:
@@ -136,8 +136,9 @@ class Segmenter:
         if (reason := self._poor(item, outline, dice)) is not None:
             return reason
         segmentation = Segmentation(outline.labels, item.uid, self.card.concepts, tuple(float(d) for d in dice))
-        frontal = study.modality in _FROM_THE_FRONT
-        return segmentation, measure(segmentation, item, frontal, sides_known(study), self.card.name)
+        sides = sides_known(study)
+        frontal = sides and study.modality in _FROM_THE_FRONT
+        return segmentation, measure(segmentation, item, frontal, sides, self.card.name)
 
     def _poor(self, item: Image | Volume, outline: Outline, dice: Array) -> str | None:
         """Why an outline is not given, or None."""

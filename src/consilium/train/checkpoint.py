@@ -64,6 +64,8 @@ def to_adamw(optimiser: torch.optim.AdamW, names: Mapping[int, str], tensors: Ma
     for group in optimiser.param_groups:
         for parameter in group["params"]:
             name = names[id(parameter)]
+            if f"optimiser.step.{name}" not in tensors:
+                continue  # it had no gradient yet
             optimiser.state[parameter] = {
                 key: tensors[f"optimiser.{key}.{name}"].to("cpu" if key == "step" else parameter.device)
                 for key in ("step", "exp_avg", "exp_avg_sq")

@@ -85,7 +85,9 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
     Raises DataError where the loss is not a number, naming the examples of the batch; the last checkpoint is kept.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state()  # the stage before may have had another precision
     accelerator = Accelerator(
         cpu=plan.device == "cpu",
         mixed_precision="bf16" if plan.precision == "bfloat16" else "no",

@@ -36,7 +36,7 @@ def canvas_of(path: Path, canvas: Mapping[str, Any]) -> Array:
     """(channels, ...) uint8."""
     item = shown(path, canvas)
     if isinstance(item, Volume):
-        return _padded(stretched(_turned(item, canvas)), canvas)[None]
+        return _padded(_resampled(stretched(turn_of(item).there(item.voxels)), item, canvas), canvas)[None]
     pixels = picture(item, canvas["side"], canvas["channels"]).pixels
     return np.ascontiguousarray(np.moveaxis(pixels, -1, 0)) if pixels.ndim == 3 else pixels[None]
 
@@ -66,9 +66,7 @@ def labels_of(row: Row, canvas: Mapping[str, Any]) -> Array:
     labels = np.zeros(shape, np.uint8)
     for label, paths in row.parts.items():
         for path in paths:
-            found = shown(path, {"dims": canvas["dims"]})
-            values = found.voxels if isinstance(found, Volume) else found.pixels
-            values = values[..., 0] if values.ndim == len(shape) + 1 else values
+            values = _mask_values(path, item, canvas)
             if values.shape != shape:
                 raise DataError(f"{path} is {values.shape}, its picture {shape}: a mask must have the picture's size.")
             if row.kind == "values":
@@ -77,6 +75,32 @@ def labels_of(row: Row, canvas: Mapping[str, Any]) -> Array:
                 return sides(values > 0)
             labels[values > 0] = label
     return labels
+
+
+def _mask_values(path: Path, item: Image | Volume, canvas: Mapping[str, Any]) -> Array:
+    """What stands in a mask file of a picture or volume: of several colours the first."""
+    if isinstance(item, Image) and (indices := _palette_indices(path)) is not None:
+        return indices
+    found = shown(path, {"dims": canvas["dims"]})
+    if not isinstance(found, Volume):
+        return found.pixels[..., 0] if found.pixels.ndim == 3 else found.pixels
+    if isinstance(item, Volume) and not np.allclose(found.spacing_mm, item.spacing_mm, rtol=0.01):
+        raise DataError(
+            f"{path} has voxels of {found.spacing_mm} mm, its volume of {item.spacing_mm}: they must be the same."
+        )
+    return found.voxels
+
+
+def _palette_indices(path: Path) -> Array | None:
+    """The values of a PNG or GIF with a palette, which are the labels: its colours are for the eye; None for any other file."""
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+
+    try:
+        with Pillow.open(path) as picture:
+            return np.asarray(picture) if picture.mode == "P" else None
+    except (OSError, UnidentifiedImageError):
+        return None
 
 
 def sides(mask: Array) -> Array:
@@ -92,10 +116,6 @@ def sides(mask: Array) -> Array:
     middle = first + third + int(least[len(least) // 2])
     side = np.where(np.arange(mask.shape[1]) < middle, 1, 2).astype(np.uint8)
     return np.where(mask, side[None], 0).astype(np.uint8)
-
-
-def _turned(volume: Volume, canvas: Mapping[str, Any]) -> Array:
-    return _resampled(turn_of(volume).there(volume.voxels), volume, canvas)
 
 
 def _resampled(turned: Array, volume: Volume, canvas: Mapping[str, Any]) -> Array:

@@ -53,6 +53,7 @@ def train_own(folder: Path, own: Own, room: Path, how: tuple[float, str, Encoder
     """
     minutes, device, encoder = how
     table = table_of(folder, own)
+    _demand_apart(folder)
     data = folder.parent
     packed = pack(table, data)
     if not {"train", "val"} <= set(packed.split.tolist()):
@@ -62,6 +63,21 @@ def train_own(folder: Path, own: Own, room: Path, how: tuple[float, str, Encoder
     with tempfile.TemporaryDirectory() as place:
         write(trained, task_of(table), Path(place), {"device": device, "seconds": 60 * minutes})
         return install(read_run(Path(place), own.name), table, data, encoder, room)
+
+
+def _demand_apart(folder: Path) -> None:
+    """DataError where a patient lies in more than one split: what is measured would flatter."""
+    lines = _lines(folder)
+    column = next((column for column in PATIENT_COLUMNS if column in lines[0]), None)
+    splits: dict[str, set[str]] = {}
+    for line in lines if column else ():
+        if line[column or ""].strip():
+            splits.setdefault(line[column or ""].strip(), set()).add(line["split"])
+    torn = sum(len(parts) > 1 for parts in splits.values())
+    if torn:
+        raise DataError(
+            f"{torn} patients of {folder} are in more than one split, so a test would flatter. Split by patient."
+        )
 
 
 def table_of(folder: Path, own: Own) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def read(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
         if hashlib.sha256(content).hexdigest() != shard["sha256"]:
             raise DataError(f"{path} is not what its manifest says (sha256 differs). Run `consilium train data` again.")
         try:
-            groups = [json.loads(line) for line in content.decode("utf-8").splitlines()]
+            groups = [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
         except ValueError as error:
             raise DataError(
                 f"{path} holds a line that is not JSON: {error}. Run `consilium train data` again."
@@ -190,7 +190,7 @@ def _counts(place: Path, shards: list[dict[str, Any]]) -> dict[str, Any]:
     groups, branches = ({what: Counter[str]() for what in COUNTED} for _ in range(2))
     total = Counter[str]()
     for shard in shards:
-        for line in (place / shard["name"]).read_text(encoding="utf-8").splitlines():
+        for line in (place / shard["name"]).read_text(encoding="utf-8").rstrip("\n").split("\n"):
             group = json.loads(line)
             told = group["branches"]
             total.update(groups=1, branches=len(told), synthetic=sum(b["synthetic"] for b in told))

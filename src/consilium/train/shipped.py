@@ -99,7 +99,7 @@ def _rows(folder: Path, where: Mapping[str, str]) -> list[Record]:
 
 def _question_pictures(folder: Path, where: Mapping[str, str]) -> list[Record]:
     """The pictures of VQA-RAD by its image-disjoint split; a tenth of its train pictures serves as val."""
-    rows = [json.loads(line) for line in (folder / "qa.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (folder / "qa.jsonl").read_text(encoding="utf-8").split("\n") if line]
     pictures = {r["path"]: r for r in rows if all(r[c] == v for c, v in where.items())}
     found = []
     for number, (path, row) in enumerate(sorted(pictures.items())):

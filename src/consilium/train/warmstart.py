@@ -9,6 +9,7 @@ alignment through it takes a quarter of an hour.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,11 @@ def warm_start(
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise DataError(
+                    f"the loss of the warm start is {losses[-1]} in epoch {epoch + 1}. Lower its rate "
+                    "(--set stages.warmstart.rate=...); nothing of it is kept."
+                )
         right = _right(student, words, val, features)
         if right >= best:
             best = right

@@ -62,7 +62,14 @@ def verify(name: str, manifest: Path = MANIFEST) -> Status:
     found = status(name, manifest)
     if found.folder is None:
         raise WeightsMissingError(f"{name}: nothing to verify, the weights are not on this machine; fetch them first")
-    for file, facts in ((_record(found.folder) or {}).get("files") or {}).items():
+    recorded = (_record(found.folder) or {}).get("files") or {}
+    beside = sorted(p.name for p in found.folder.glob("*.safetensors") if recorded and p.name not in recorded)
+    if beside:
+        raise ChecksumError(
+            f"{name}: {', '.join(beside)} lies beside the weights and was not there when they were made (an adapter would "
+            f"be loaded with them); take it out of {found.folder}"
+        )
+    for file, facts in recorded.items():
         path = found.folder / file
         actual = sha256_of(path) if path.is_file() else "no file"
         if actual != facts["sha256"]:
@@ -114,12 +121,22 @@ def fingerprint(found: Path) -> str:
     of the weight files themselves in a folder of the user. WeightsMissingError where there are none.
     """
     record = _record(found)
-    if record:
+    if record and not _changed(found, record):
         return str(record["fingerprint"])
     digests = [sha256_of(file) for file in sorted(found.glob("*.safetensors"))]
     if not digests:
         raise WeightsMissingError(f"{found} holds no *.safetensors file")
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def _changed(found: Path, record: dict[str, Any]) -> bool:
+    """Whether the weights are others than those that the record was written of: those written later are compared with it."""
+    since = (found / _RECORD).stat().st_mtime_ns
+    files = record.get("files") or {}
+    for path in found.glob("*.safetensors"):
+        if path.stat().st_mtime_ns > since and sha256_of(path) != files.get(path.name, {}).get("sha256"):
+            return True
+    return False
 
 
 def _silent(stage: str, fraction: float) -> None:

@@ -142,3 +142,12 @@ def test_refusals(series, tmp_path):
     traced = {**trace([series([0, 3])]), **trace([series([0, 3], PatientID="another")])}
     with pytest.raises(UsageError, match="one patient at a time"):
         fhir.build(empty(), traced, "R4", ("a", "b"))
+
+
+def test_a_measurement_is_coded_by_what_was_measured(series):
+    finding = Finding(Code.local("liver"), quantity=31.0, unit="mm", site="longest diameter")
+    (observed,) = fhir._observations(Opinion("s", "1", (finding,)), (), None)
+    assert observed["code"] == {"text": "longest diameter"} and "liver" in json.dumps(observed["bodySite"])
+    side = Finding(Code.local("liver"), quantity=97.0, unit="%", site="right")
+    (observed,) = fhir._observations(Opinion("s", "1", (side,)), (), None)
+    assert "liver" in json.dumps(observed["code"]) and observed["bodySite"] == {"text": "right"}

@@ -213,3 +213,20 @@ def test_a_report_on_one_segment_alone(kind, series, tmp_path):
     groups = content.get_planar_roi_measurement_groups() or content.get_volumetric_roi_measurement_groups()
     assert [group.finding_type.meaning for group in groups] == ["left lung"]
     assert len(outline.dataset.SegmentSequence) == 1 and complaints(path) == []
+
+
+def test_every_number_says_what_it_measures_and_of_which_picture(series, tmp_path):
+    folder = series([0, 3, 6])
+    picture = picture_of(folder)
+    full = opinion_on(picture)
+    told = [("volume", 12.0, "mL"), ("longest diameter", 31.0, "mm"), ("connected parts", 1.0, "1")]
+    own = tuple(Finding(LUNG, quantity=q, unit=u, site=site, image_uid=picture.uid) for site, q, u in told)
+    others = Finding(LUNG, quantity=99.0, unit="mL", site="volume", image_uid="1.2.another")
+    opinion = replace(full, findings=(*own, others))
+    path, _ = written(held_on(folder, opinion), folder, tmp_path)
+    (group,) = [
+        g for g in content_of(path).get_volumetric_roi_measurement_groups() if g.finding_type.meaning == "left lung"
+    ]
+    assert [m.name.meaning for m in group.get_measurements()] == ["Volume", "longest diameter", "connected parts"]
+    assert [m.value for m in group.get_measurements()] == [12.0, 31.0, 1.0]
+    assert complaints(path) == []

@@ -16,6 +16,7 @@ import consilium
 from consilium.errors import UsageError
 from consilium.formats.out.coding import codeable, tidy
 from consilium.formats.out.sources import Traced
+from consilium.imaging.measure import MEASURED
 from consilium.types import Code, Consultation, Finding, Opinion, Study
 
 RELEASES = ("R4", "R5")
@@ -120,7 +121,9 @@ def _observations(opinion: Opinion, studies: Sequence[Any], whose: dict[str, Any
         common["subject"] = whose
     for finding in opinion.findings:
         observed = {**common, **_value(finding)}
-        if finding.site:
+        if finding.site in MEASURED and finding.quantity is not None:
+            observed["code"], observed["bodySite"] = {"text": finding.site}, codeable(finding.concept)
+        elif finding.site:
             observed["bodySite"] = {"text": tidy(finding.site, 200)}
         notes = [_doubt(finding), opinion.caution]
         observed["note"] = [{"text": tidy(note, _LIMIT)} for note in notes if note]

@@ -9,6 +9,7 @@ from typing import Any
 
 from consilium.formats.out.coding import anatomy, concept, tidy, unit
 from consilium.formats.out.seg import Outline
+from consilium.imaging.measure import AREA, MEASURED, VOLUME
 from consilium.types import Code, Consultation, Finding, Opinion, Segmentation
 
 _SIDES = ("right", "left")
@@ -31,6 +32,7 @@ class _Segment:
     number: int
     code: Code
     solid: bool
+    image_uid: str
 
 
 def groups_of(held: Consultation, opinion: Opinion, outlines: Sequence[tuple[tuple[int, ...], Outline]]) -> Grouped:
@@ -45,7 +47,7 @@ def groups_of(held: Consultation, opinion: Opinion, outlines: Sequence[tuple[tup
         if value is not None and not math.isfinite(value):
             notes.append(f"{opinion.specialist}: {finding.concept.meaning} is {value}, which a report cannot hold")
             continue
-        place = segment_of(finding, [segment.code for segment in segments])
+        place = _place_of(finding, segments)
         if place is None or finding.quantity is None:
             made.append(_group(opinion, len(made), **_said(finding), finding_sites=_sites(finding.site, part)))
         else:
@@ -61,7 +63,14 @@ def _segments(opinion: Opinion, outlines: Sequence[tuple[tuple[int, ...], Outlin
     for chosen, outline in outlines:
         for (index, label), number in outline.numbers.items():
             drawn: Segmentation = opinion.segmentations[chosen[index]]
-            yield _Segment(outline.dataset, number, drawn.concepts[label - 1], drawn.labels.ndim == 3)
+            yield _Segment(outline.dataset, number, drawn.concepts[label - 1], drawn.labels.ndim == 3, drawn.image_uid)
+
+
+def _place_of(finding: Finding, segments: Sequence[_Segment]) -> int | None:
+    """Which of the segments a finding was measured on: of the picture that it was measured in alone."""
+    near = [i for i, segment in enumerate(segments) if finding.image_uid in ("", segment.image_uid)]
+    place = segment_of(finding, [segments[i].code for i in near])
+    return None if place is None else near[place]
 
 
 def segment_of(finding: Finding, outlined: Sequence[Code]) -> int | None:
@@ -119,8 +128,21 @@ def _measurement(finding: Finding) -> Any:
     from pydicom.sr.codedict import codes
 
     if finding.quantity is not None:
-        return Measurement(concept(finding.concept), float(finding.quantity), unit(finding.unit))
+        return Measurement(_what(finding), float(finding.quantity), unit(finding.unit))
     return Measurement(codes.DCM.Probability, float(finding.probability or 0.0), unit("1"))
+
+
+def _what(finding: Finding) -> Any:
+    """What was measured: volume, area, a diameter ... of the concept; the concept itself where the finding does not say."""
+    from highdicom.sr import CodedConcept
+    from pydicom.sr.codedict import codes
+
+    standard = {VOLUME: codes.SCT.Volume, AREA: codes.SCT.Area}
+    if finding.site in standard:
+        return standard[finding.site]
+    if finding.site in MEASURED:
+        return CodedConcept(finding.site.replace(" ", "-"), "99CONSILIUM", finding.site)
+    return concept(finding.concept)
 
 
 def _measured(opinion: Opinion, number: int, segment: _Segment, findings: Sequence[Finding]) -> Any:

@@ -22,7 +22,7 @@ def items(source: Source, data: Path) -> list[Item]:
     """An item for up to `source.branches` questions of a picture, of equal size; DataError where the set is not there."""
     path = data / source.folder / "qa.jsonl"
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
     by_picture: dict[str, list[dict[str, Any]]] = {}
