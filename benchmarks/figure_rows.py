@@ -115,6 +115,13 @@ def _native_diagnosis(report: Mapping[str, Any], command: str) -> Iterator[Row]:
         yield Row(f"{name} alone less the light specialist, {part}: macro-F1 ({p_of(gap['p'])})", gap, command)
 
 
+def _native_ablation(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    for row in report["rows"]:
+        yield Row(f"short run, {row['row']}: closed accuracy, val", row, command)
+        if "difference" in row:
+            yield Row(f"short run, {row['row']}, less the recipe ({p_of(row['p'])})", row["difference"], command)
+
+
 def _native_guided(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     name = _under_study(report)
     for title, score in report["bars"].items():
@@ -221,6 +228,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[..., Iterator[Row]]]] = {
     "retrieval": ("Search for known cases", _retrieval),
     "native_vqa": ("native: visual questions", _native_vqa),
     "native_diagnosis": ("native: diagnosis by the picture alone", _native_diagnosis),
+    "native_ablation": ("native: short runs with one thing changed each", _native_ablation),
     "native_guided": ("native: whom it believes", _native_guided),
     "triggers": ("native: whom it calls, offered every expert", _triggers),
     "triggers_gated": (

@@ -185,10 +185,16 @@ def _write(rows: Mapping[str, dict[str, Any]], options: argparse.Namespace) -> N
             )
             figure |= {"difference": vars(paired.score), "p": paired.p}
         figures.append(figure)
-    command = "python benchmarks/native_ablation.py"
-    options.out.write_text(
-        json.dumps({"command": command, "split": "val", "rows": figures}, indent=1) + "\n", encoding="utf-8"
+    command = (
+        f"python benchmarks/native_ablation.py --shards FOLDER --out-folder FOLDER --questions {options.questions}"
     )
+    made = {
+        "command": command,
+        "split": "val",
+        "not run": [name for name in VARIANTS if name not in rows],
+        "rows": figures,
+    }
+    options.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
