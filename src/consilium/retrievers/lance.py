@@ -144,8 +144,11 @@ class LanceRetriever:
 
         if (table := self._opened()) is None:
             return 0
-        rows = table.search().select(["digest", *_SAID]).limit(table.count_rows()).to_arrow().to_pylist()
-        gone = [row["digest"] for row in rows if row["digest"] in known and not _agrees(row, known[row["digest"]])]
+        asked, gone = list(known), []
+        for start in range(0, len(asked), _BATCH):
+            some = asked[start : start + _BATCH]
+            query = table.search().where(col("digest").isin(some)).select(["digest", *_SAID]).limit(len(some))
+            gone += [row["digest"] for row in query.to_arrow().to_pylist() if not _agrees(row, known[row["digest"]])]
         for start in range(0, len(gone), _BATCH):
             table.delete(col("digest").isin(gone[start : start + _BATCH]))
         return len(gone)
