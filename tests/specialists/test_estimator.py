@@ -320,7 +320,7 @@ def test_without_onnxruntime_the_extra_is_named(onnx_folder: Path, home: Path, m
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MemberError, match=r'pip install "consilium\[onnx\]"'):
+    with pytest.raises(MemberError, match=r"pip install -e .\.\[onnx\]"):
         adapter.add(onnx_folder, home)
 
 
