@@ -15,7 +15,7 @@ from tests.specialists import bundles
 from consilium import registry
 from consilium.errors import MemberError, UsageError
 from consilium.specialists import bundle
-from consilium.specialists.adapter import components, config, vista3d
+from consilium.specialists.adapter import bundle_input, components, config, vista3d
 from consilium.types import Case, Image, Study, Volume
 
 
@@ -403,3 +403,9 @@ def test_vista3d_is_asked_by_class_prompts(tmp_path: Path, home: Path) -> None:
     assert found.labels.shape == bundles.volume().voxels.shape and found.labels.any() and found.labels.max() <= 3
     made = json.loads((home / "specialists/vista3d/card.json").read_text())
     assert made["labels"]["26"] == "hepatic tumor" and "labels" in member.card.arguments
+
+
+def test_a_network_for_pictures_says_which_slices_of_a_volume_it_saw() -> None:
+    volume = Volume(np.zeros((100, 8, 8), np.int16), "v", (1.0, 1.0, 1.0), np.eye(4))
+    assert "of the volume slices 36, 51, 65 alone" in bundle_input._seen_of_volume(Study("CT", None, (volume,)))
+    assert bundle_input._seen_of_volume(Study("CR", None, (Image(np.zeros((8, 8), np.uint8), "p"),))) == ""

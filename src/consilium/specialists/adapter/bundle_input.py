@@ -29,12 +29,23 @@ def stacks(studies: Sequence[Study], inputs: Sequence[str], dimensions: int) -> 
         return _volumes(studies, inputs)
     made, refused = [], ""
     for study in studies:
+        caution = _seen_of_volume(study)
         for image in views(study):
             values, why = _channels(image, len(inputs))
             refused = refused or why
             if values is not None:
-                made.append(Stack(values, _affine(image), image, study))
+                made.append(Stack(values, _affine(image), image, study, caution))
     return made, refused or "it takes pictures; the case holds none"
+
+
+def _seen_of_volume(study: Study) -> str:
+    """That a network for pictures sees some slices of a volume alone; "" where there is no volume."""
+    within = {item.uid for item in study.images if isinstance(item, Volume)}
+    slices = [uid.rpartition("#")[2] for image in views(study) if (uid := image.uid).rpartition("#")[0] in within]
+    told = ", ".join(str(int(number) + 1) for number in slices if number.isdecimal())
+    return (
+        f"it sees single pictures: of the volume slices {told} alone, which says nothing of the others" if told else ""
+    )
 
 
 def _volumes(studies: Sequence[Study], inputs: Sequence[str]) -> tuple[list[Stack], str]:

@@ -36,7 +36,7 @@ def _numbers(word: str, known: Mapping[str, Any]) -> Sequence[int]:
     named = {label.lower(): number for number, label in enumerate(known["labels"], 1)}
     if word in known["groups"]:
         return known["groups"][word]
-    number = named.get(word, int(word) if word.isdigit() else 0)
+    number = named.get(word, int(word) if word.isdecimal() else 0)
     if not 1 <= number <= len(known["labels"]):
         groups = ", ".join(known["groups"])
         raise UsageError(
