@@ -117,9 +117,9 @@ def _native_diagnosis(report: Mapping[str, Any], command: str) -> Iterator[Row]:
 
 def _native_ablation(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     for row in report["rows"]:
-        yield Row(f"short run, {row['row']}: closed accuracy, val", row, command)
+        yield Row(f"short run: {row['row']}: closed accuracy, val", row, command)
         if "difference" in row:
-            yield Row(f"short run, {row['row']}, less the recipe ({p_of(row['p'])})", row["difference"], command)
+            yield Row(f"short run: {row['row']}, less the recipe ({p_of(row['p'])})", row["difference"], command)
 
 
 def _native_guided(report: Mapping[str, Any], command: str) -> Iterator[Row]:
