@@ -45,10 +45,10 @@ native: $(READY)
 study-native: native
 	$(BIN)/consilium train question_only $(RECIPE)
 	$(BIN)/consilium train unguided $(RECIPE)
-	for stage in unguided together question_only; do $(BIN)/consilium train checkpoint --of $$stage $(RECIPE) || exit 1; done
+	for stage in guided unguided together question_only; do $(BIN)/consilium train checkpoint --of $$stage $(RECIPE) || exit 1; done
 	$(BIN)/python benchmarks/native_vqa.py --checkpoint native=$(NATIVE)/together/checkpoint --checkpoint question_only=$(NATIVE)/question_only/checkpoint
 	$(BIN)/python benchmarks/native_diagnosis.py --checkpoint native=$(NATIVE)/together/checkpoint
-	$(BIN)/python benchmarks/native_guided.py --checkpoint native=$(NATIVE)/together/checkpoint --checkpoint plain=$(NATIVE)/unguided/checkpoint
+	$(BIN)/python benchmarks/native_guided.py --checkpoint native=$(NATIVE)/together/checkpoint --checkpoint guided=$(NATIVE)/guided/checkpoint --checkpoint plain=$(NATIVE)/unguided/checkpoint
 	$(BIN)/python benchmarks/native_experts.py --checkpoint native=$(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_experts_unlearnt.py --checkpoint native=$(NATIVE)/together/checkpoint
 	$(BIN)/python benchmarks/native_speed.py --checkpoint $(NATIVE)/together/checkpoint
