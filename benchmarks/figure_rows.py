@@ -122,6 +122,11 @@ def _native_ablation(report: Mapping[str, Any], command: str) -> Iterator[Row]:
             yield Row(f"short run: {row['row']}, less the recipe ({p_of(row['p'])})", row["difference"], command)
 
 
+def _native_stage3(report: Mapping[str, Any], command: str) -> Iterator[Row]:
+    for title, gap in report["guided_minus"]["plain"].items():
+        yield Row(f"stage 3 less as many steps of instruction, val: {title} ({p_of(gap['p'])})", gap, command)
+
+
 def _native_guided(report: Mapping[str, Any], command: str) -> Iterator[Row]:
     name = _under_study(report)
     for title, score in report["bars"].items():
@@ -229,6 +234,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[..., Iterator[Row]]]] = {
     "native_vqa": ("native: visual questions", _native_vqa),
     "native_diagnosis": ("native: diagnosis by the picture alone", _native_diagnosis),
     "native_ablation": ("native: short runs with one thing changed each", _native_ablation),
+    "native_stage3": ("native: what stage 3 changes, in short runs", _native_stage3),
     "native_guided": ("native: whom it believes", _native_guided),
     "triggers": ("native: whom it calls, offered every expert", _triggers),
     "triggers_gated": (
