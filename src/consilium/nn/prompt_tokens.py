@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from consilium.errors import UsageError
@@ -28,11 +29,13 @@ class Prompt:
 
 
 class Writer:
-    """Writes messages as prompts with the processor of a LLaVA, as transformers' own processor does."""
+    """Writes messages as prompts with the processor of a LLaVA, as transformers' own processor does. Threads may share it: whether
+    special tokens are obeyed is a state of the tokenizer, so that they wait for one another."""
 
     def __init__(self, processor: Any, tokens_per_image: int) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
+        self._lock = Lock()
         self._image = self._tokenizer.convert_tokens_to_ids(processor.image_token)
         self._tokens_per_image = tokens_per_image
 
@@ -44,7 +47,9 @@ class Writer:
         pictures = iter([part for message in messages for part in message.parts if isinstance(part, Image)])
         ids: list[int] = []
         images: list[tuple[int, Image]] = []
-        for token in self._tokenizer.encode(text, add_special_tokens=False):
+        with self._lock:
+            written = self._tokenizer.encode(text, add_special_tokens=False)
+        for token in written:
             if token == self._image:
                 images.append((len(ids), next(pictures)))
             ids += [token] * (self._tokens_per_image if token == self._image else 1)
@@ -52,10 +57,9 @@ class Writer:
 
     def reply(self, text: str) -> tuple[int, ...]:
         """The tokens of a whole reply: its text, where nothing is obeyed, and the end of the turn."""
-        return (
-            *self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True),
-            self._tokenizer.eos_token_id,
-        )
+        with self._lock:
+            written = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return (*written, self._tokenizer.eos_token_id)
 
     @property
     def stops(self) -> frozenset[int]:
