@@ -29,8 +29,8 @@ class Prompt:
 
 
 class Writer:
-    """Writes messages as prompts with the processor of a LLaVA, as transformers' own processor does. Threads may share it: whether
-    special tokens are obeyed is a state of the tokenizer, so that they wait for one another."""
+    """Writes messages as prompts with the processor of a LLaVA, as transformers' own processor does. Threads may share it:
+    whether special tokens are obeyed is a state of the tokenizer, so that they wait for one another."""
 
     def __init__(self, processor: Any, tokens_per_image: int) -> None:
         self._processor = processor
