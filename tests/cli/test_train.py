@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from typer.testing import CliRunner
 
 from consilium import formats
 from consilium.cli import app
-from consilium.errors import ConsiliumError
+from consilium.errors import ConsiliumError, UsageError
 from consilium.imaging.picture import views
 from consilium.nn import llava
 
@@ -77,6 +80,33 @@ def test_stages_then_a_checkpoint(work: Path) -> None:
     llava.load(folder)
     # Run again, it finds itself done: no step is added.
     assert json.loads(train(work, "instruction", "--json"))["steps"] == facts["steps"]
+
+
+def test_two_processes_train_a_model_that_lies_in_pieces(work: Path) -> None:
+    """As on two GPUs, but on the CPU: the frozen language model is spread, what comes out is whole, and told once."""
+    train(work, "warmstart")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    where = ["--config", str(work / "tiny.toml"), "--data", str(work / "data"), "--out", str(work / "out")]
+    what = [
+        "-m",
+        "consilium",
+        "train",
+        "instruction",
+        *where,
+        "--device",
+        "cpu",
+        "--set",
+        "stages.instruction.fsdp=true",
+    ]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([*launch, *what, "--json"], env=env, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    facts = json.loads(done.stdout)
+    assert facts["steps"] > 0 and facts["val_loss"] > 0
+    assert "What is it?" in (work / "out" / "instruction" / "samples.html").read_text(encoding="utf-8")
+    llava.load(train(work, "checkpoint").strip())
+    with pytest.raises(UsageError, match="processes 2, now 1"):
+        train(work, "instruction")
 
 
 def test_a_picture_that_changed_is_an_error(work: Path) -> None:

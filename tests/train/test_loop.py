@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.train import tiny_bases
 
-from consilium.errors import DataError
+from consilium.errors import DataError, UsageError
 from consilium.nn import llava
 from consilium.nn.student import Student
 from consilium.train import checkpoint, loop
@@ -127,26 +129,80 @@ def test_a_checkpoint_that_does_not_read_is_an_error(tmp_path: Path, bases: tupl
         loop.train(run_in(tmp_path, bases), PLAN)
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [({"rate": 1e-2}, "rate 0.005, now 0.01"), ({"tokens": 300}, "tokens 400, now 300"), ({}, "weights ")],
+)
+def test_a_run_that_was_begun_otherwise_is_not_gone_on_with(
+    tmp_path: Path, bases: tuple[Path, Path], changed: dict[str, float], words: str
+) -> None:
+    short = replace(PLAN, epochs=0.5)
+    loop.train(run_in(tmp_path, bases), short)
+    other = run_in(tmp_path, bases)
+    if not changed:
+        with torch.no_grad():
+            other.student.projector.linear_1.bias[0] += 1e-3
+    with pytest.raises(UsageError, match=f"begun otherwise .*{words}.*Remove that folder"):
+        loop.train(other, replace(short, **changed))
+    longer = run_in(tmp_path, bases)
+    loop.train(longer, replace(short, epochs=1))  # more of the same is no other run
+    assert len(losses(tmp_path)) > len(list(tmp_path.glob("step-*")))
+
+
 def test_old_checkpoints_are_removed(tmp_path: Path, bases: tuple[Path, Path]) -> None:
     loop.train(run_in(tmp_path, bases), loop.Plan(rate=1e-3, tokens=400, shown=3, epochs=2, save_every=1))
     assert len(list(tmp_path.glob("step-*"))) == checkpoint.KEPT
 
 
-def test_two_processes_share_the_batches(tmp_path: Path, bases: tuple[Path, Path]) -> None:
-    """Two processes on the CPU, as `accelerate launch` and torchrun start them: half the steps, one history."""
-    script = tmp_path / "train.py"
-    script.write_text(
-        "import sys; from pathlib import Path; from tests.train.test_loop import *\n"
-        "run = run_in(Path(sys.argv[1]), (Path(sys.argv[2]), Path(sys.argv[3])))\n"
-        "loop.train(run, PLAN)\n",
-        encoding="utf-8",
-    )
-    root = Path(__file__).parents[2]
+TWO = """
+import json, sys
+from pathlib import Path
+from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
+from tests.train.test_loop import *
+
+out, bases = Path(sys.argv[1]), (Path(sys.argv[2]), Path(sys.argv[3]))
+run = run_in(out / "two", bases)
+loop.train(run, PLAN)
+spread = run_in(out / "spread", bases)
+loop.train(spread, replace(PLAN, fsdp=True))
+pieces = [p for p in spread.student.language.parameters() if isinstance(p, DTensor)]
+here, all_ = sum(p.to_local().numel() for p in pieces), sum(p.numel() for p in pieces)
+words = {"here": here, "all": all_, "trained": sum(isinstance(p, DTensor) for p in spread.trained)}
+if os.environ["RANK"] == "0":
+    save_file(run.student.learnt(), out / "two.safetensors")
+    save_file(spread.student.learnt(), out / "spread.safetensors")
+    (out / "pieces.json").write_text(json.dumps(words))
+"""
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, bases: tuple[Path, Path]) -> Path:
+    """What two processes on the CPU leave, started as `accelerate launch` and torchrun start them."""
+    out, root = tmp_path_factory.mktemp("two"), Path(__file__).parents[2]
+    script = out / "train.py"
+    script.write_text(TWO, encoding="utf-8")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launch, str(script), str(tmp_path / "two"), *map(str, bases)]
-    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path]), "OMP_NUM_THREADS": "1"}
+    command = [*launch, str(script), str(out), *map(str, bases)]
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    loop.train(run_in(tmp_path / "one", bases), PLAN)
-    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
-    assert len(two) == pytest.approx(len(one) / 2, abs=4) and two[-1] < two[0]
+    return out
+
+
+def test_two_processes_share_the_batches(two: Path, tmp_path: Path, bases: tuple[Path, Path]) -> None:
+    """Half the steps, one history."""
+    loop.train(run_in(tmp_path, bases), PLAN)
+    one, found = losses(tmp_path), losses(two / "two")
+    assert len(found) == pytest.approx(len(one) / 2, abs=4) and found[-1] < found[0]
+
+
+def test_a_frozen_model_in_pieces_learns_the_same(two: Path) -> None:
+    """FSDP2: each of two processes holds half of the frozen layers, and what is learnt is what whole ones learn."""
+    pieces = json.loads((two / "pieces.json").read_text(encoding="utf-8"))
+    assert 0.4 * pieces["all"] < pieces["here"] < 0.6 * pieces["all"] and pieces["trained"] == 0
+    assert losses(two / "spread") == pytest.approx(losses(two / "two"), rel=1e-4)
+    whole, spread = load_file(two / "two.safetensors"), load_file(two / "spread.safetensors")
+    assert whole.keys() == spread.keys() and any("lora_B" in name for name in whole)
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, spread[name], atol=2e-3), name

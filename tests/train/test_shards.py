@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image as Pillow
 from tests.train import small_sets
 
 from consilium.errors import DataError
@@ -91,6 +92,17 @@ def test_what_another_recipe_made_is_made_again_and_leaves_nothing(config: Path,
     shards.build(config, data, out)
     assert [path.name for path in sorted((out / "alignment").iterdir())] == ["manifest.json", "shard-00000.jsonl"]
     assert len(list(shards.read(out, "alignment"))) == 48
+
+
+def test_a_picture_replaced_under_its_name_is_told_anew(config: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shards.build(config, data, out)
+    group = next(group for group in shards.read(out, "alignment") if group["images"])
+    path, digest = group["images"][0]["path"], group["images"][0]["digest"]
+    Pillow.new("L", (90, 70), 7).save(data / path)
+    shards.build(config, data, out)
+    found = {image["path"]: image["digest"] for g in shards.read(out, "alignment") for image in g["images"]}
+    assert found[path] != digest
 
 
 @pytest.mark.parametrize("harm", ["gone", "changed", "cut"])

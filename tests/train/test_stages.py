@@ -96,6 +96,9 @@ def test_the_whole_chain_learns_and_leaves_a_checkpoint(config: Path, places: st
     page = (places.out / "instruction" / "samples.html").read_text(encoding="utf-8")
     assert "What is it?" in page and page.count("<tr") > 3 and (places.out / "instruction" / "curves.png").is_file()
     folder = stages.write_checkpoint(recipe, recipe.stage("instruction"), places)
+    first = (folder / "model.safetensors").read_bytes()
+    stages.write_checkpoint(recipe, recipe.stage("instruction"), places)
+    assert (folder / "model.safetensors").read_bytes() == first  # rows that no text uses are drawn from one seed
     model, _ = llava.load(folder)
     student, _ = stages.make_student(recipe)
     stages.take(student, places.out / "instruction" / stages.LEARNT)
@@ -117,6 +120,17 @@ def test_a_stage_starts_from_the_result_before_it(config: Path, places: stages.P
     student, _ = stages.make_student(recipe)
     stages.take(student, places.out / "warmstart" / stages.LEARNT)
     assert torch.equal(student.learnt()["projector.linear_1.weight"], warm["projector.linear_1.weight"])
+
+
+def test_a_finished_warm_start_is_not_begun_anew(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config)
+    epochs: list[int] = []
+    told = stages.Told(epoch=lambda number, loss, right: epochs.append(number))
+    first = stages.run_stage(recipe, recipe.stage("warmstart"), places, told)
+    assert stages.run_stage(recipe, recipe.stage("warmstart"), places, told) == first and epochs == [1, 2, 3]
+    other = read_recipe(config, ["stages.warmstart.epochs=2"])
+    stages.run_stage(other, other.stage("warmstart"), places, told)
+    assert epochs == [1, 2, 3, 1, 2]
 
 
 def test_a_stage_may_start_from_the_shipped_adapter(

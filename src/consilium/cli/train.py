@@ -43,7 +43,8 @@ def train(
 
     Each stage leaves learnt.safetensors for the next one, adapter.safetensors to ship, facts.json, history.jsonl,
     curves.png and a page samples.html with what it answers on pictures of the val splits. On many GPUs, start the same
-    command with accelerate: accelerate launch -m consilium train instruction --config ...
+    command with accelerate: accelerate launch --multi_gpu -m consilium train instruction --config ... (fsdp = true in a
+    stage spreads a language model over them that is too large for one).
 
     Example: consilium train all --config configs/train/native.toml --data ../shared/data
     """
@@ -59,13 +60,18 @@ def train(
     places = Places(out / "shards", data, out)
     if track not in {"", "trackio", "mlflow"}:
         raise UsageError(f"--track is trackio or mlflow, not {track!r}.")
-    if stage in {"data", "all"}:
-        _make_data(config.parent / recipe.mixture, places, json)
     if stage == "checkpoint":
         _checkpoint(recipe, of, places)
-    elif stage != "data":
+        return
+    from consilium.train.loop import first_alone, part
+
+    with first_alone(device) as first:
+        if first and stage in {"data", "all"}:
+            _make_data(config.parent / recipe.mixture, places, json)
+    if stage != "data":
         for name in [s.name for s in recipe.chain()] if stage == "all" else [stage]:
-            _run(recipe, name, places, (device, track, json))
+            _run(recipe, name, places, (device, track, json, first))
+    part()
 
 
 def _demand_packages() -> None:
@@ -86,17 +92,21 @@ def _make_data(mixture: Path, places: Places, quiet: bool) -> None:
     emit(counts) if quiet else typer.echo(table(counts))
 
 
-def _run(recipe: Recipe, name: str, places: Places, how: tuple[str, str, bool]) -> None:
+def _run(recipe: Recipe, name: str, places: Places, how: tuple[str, str, bool, bool]) -> None:
     from consilium.train.stages import run_stage
 
-    device, track, quiet = how
-    with _told(name, quiet) as told:
+    device, track, quiet, first = how
+    with _told(name, quiet or not first) as told:
         facts = run_stage(recipe, recipe.stage(name), places, told, (device, track))
+    if not first:
+        return
     if quiet:
         emit(facts)
         return
     shown = ", ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in facts.items()
+        if key != "begun"
     )
     typer.echo(f"{name}: {shown}\n  {places.out / name}")
 

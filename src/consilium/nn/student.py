@@ -43,6 +43,12 @@ class Student(nn.Module):
         self.vocabulary = language.embed_tokens.weight
         self.embed = language.embed_tokens
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The language model's decoder layers."""
+        language = self.language.get_base_model() if self.rank else self.language
+        return language.layers
+
     def see(self, tokens: Tensor) -> Tensor:
         """(n, t, channels) tokens as the adapted blocks give them; as they are where none is adapted."""
         if len(self.trunk):

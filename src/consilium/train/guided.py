@@ -48,7 +48,7 @@ def plan(mixture: Mixture, data: Path, encoder: Encoder | None = None) -> list[P
         )
     shared = encoder or registry.get("encoders", DEFAULT_ENCODER).load()
     benches = [lay(source, _members(mixture, source.name), data, shared) for source in mixture.of("guided")]
-    cards = tuple(member.card for member in _experts(mixture))
+    cards = tuple(member.card for member in experts(mixture))
     planned = [entry for bench in benches for entry in _told(mixture, bench)]
     planned += _calls(mixture, benches, cards)
     Random(f"{mixture.seed} guided order").shuffle(planned)
@@ -62,8 +62,10 @@ def _members(mixture: Mixture, name: str) -> tuple[str, ...]:
         raise DataError(f"source {name} is told in stage guided, but guided.specialists names none for it.") from error
 
 
-def _experts(mixture: Mixture) -> list[registry.Member]:
-    names = dict.fromkeys(name for members in mixture.guided["specialists"].values() for name in members)
+def experts(mixture: Mixture) -> list[registry.Member]:
+    """The specialists whose opinions are told, and those whose cards are offered."""
+    named = mixture.guided.get("specialists", {})
+    names = dict.fromkeys(name for members in named.values() for name in members)
     names |= dict.fromkeys(mixture.guided.get("offered", ()))
     return [registry.get("specialists", name) for name in names]
 

@@ -6,12 +6,13 @@ step, so that a run which was killed goes on from its last checkpoint to the sam
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from consilium.nn.denormals import flushed_denormals
 from consilium.nn.pretrained import pick_device
 from consilium.nn.student import Student, shown_features
 from consilium.nn.tree import Rows, Tree, lay_out
-from consilium.train import checkpoint
+from consilium.train import checkpoint, spread
 from consilium.train.examples import Example, Order, tree
 
 Features = Callable[[Example], list[torch.Tensor]]
@@ -39,6 +40,7 @@ class Plan:
     epochs       passes over the examples (a fraction stops within one); `save_every` steps a checkpoint is written.
     precision    "float32" or "bfloat16" (products of the forward and backward pass; what is trained stays float32).
     track        "trackio" or "mlflow": the steps are logged there too, through accelerate; "" for neither.
+    fsdp         where several processes train, each holds a share of the frozen language model alone (`spread.cut`).
     """
 
     rate: float
@@ -53,6 +55,7 @@ class Plan:
     precision: str = "float32"
     device: str = "cpu"
     track: str = ""
+    fsdp: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,9 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
     )
     if accelerator.distributed_type.value in {"FSDP", "DEEPSPEED", "MEGATRON_LM"}:
         raise UsageError(
-            f"{accelerator.distributed_type.value} cuts the weights into pieces, which the checkpoints here do not hold. "
-            "Start with plain data parallelism (accelerate launch --multi_gpu): the frozen model has to fit on each device."
+            f"started under {accelerator.distributed_type.value}, whose checkpoints are others than those here. Start with "
+            "accelerate launch --multi_gpu; where the frozen model does not fit on each device, say fsdp = true in the stage "
+            "and its layers are spread over all (FSDP2)."
         )
     if plan.track:
         accelerator.init_trackers("consilium")
@@ -106,8 +110,12 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
     world = accelerator.num_processes
     per_epoch = math.ceil(len(_order(run, plan).batches(run.examples, 0)) / world)
     total = max(1, round(per_epoch * plan.epochs))
-    first = _resume(run, optimiser, names)
-    student, optimiser = accelerator.prepare(run.student, optimiser)
+    begun = _begun(run, plan, world)
+    first = _resume(run, optimiser, names, begun)
+    spreads = plan.fsdp and world > 1
+    student: Any = spread.cut(run.student, run.trained, accelerator.device) if spreads else None
+    if student is None:
+        student, optimiser = accelerator.prepare(run.student, optimiser)
     student.train()
     with flushed_denormals(), _history(run.folder, accelerator.is_main_process, first) as history:
         for number, batch in _batches(run, plan, (first, total), (accelerator.process_index, world)):
@@ -116,9 +124,12 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             rows, features = _materialise(run, plan, batch, number)
-            loss = student(rows.to(accelerator.device), features.to(accelerator.device))
+            with accelerator.autocast():
+                loss = student(rows.to(accelerator.device), features.to(accelerator.device))
             _demand_finite(loss, [run.examples[i] for i in batch], number)
             accelerator.backward(loss)
+            if spreads:
+                spread.average(run.trained)
             accelerator.clip_grad_norm_(run.trained, plan.clip)
             optimiser.step()
             optimiser.zero_grad()
@@ -131,8 +142,9 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
                 if report:
                     report(done)
                 if done.number % plan.save_every == 0 or done.number == total:
-                    _save(run, optimiser, names, done.number)
-    accelerator.end_training()
+                    _save(run, optimiser, names, (done.number, begun))
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 @contextmanager
@@ -143,6 +155,13 @@ def first_alone(device: str) -> Iterator[bool]:
     state = PartialState(cpu=pick_device(device) == "cpu")
     yield state.is_main_process
     state.wait_for_everyone()
+
+
+def part() -> None:
+    """At the very end: processes that trained together let go of one another."""
+    from accelerate import PartialState
+
+    PartialState().destroy_process_group()
 
 
 def _batches(run: Run, plan: Plan, steps: tuple[int, int], process: tuple[int, int]) -> Iterator[tuple[int, list[int]]]:
@@ -192,17 +211,49 @@ def _demand_finite(loss: torch.Tensor, batch: Sequence[Example], number: int) ->
         )
 
 
-def _save(run: Run, optimiser: Any, names: dict[int, str], step: int) -> None:
+def _begun(run: Run, plan: Plan, processes: int) -> dict[str, Any]:
+    """What a run cannot change on its way without being another run: how it learns, what from, and from which weights."""
+    free = ("epochs", "save_every", "device", "track", "fsdp")
+    return {
+        **{name: value for name, value in asdict(plan).items() if name not in free},
+        "processes": processes,
+        "trained": sum(parameter.numel() for parameter in run.trained),
+        "examples": digest(run.examples),
+        "weights": digest_tensors(run.student.learnt()),
+    }
+
+
+def digest(what: Sequence[Any]) -> str:
+    """Tells one sequence of plain values from another."""
+    return hashlib.sha256("\n".join(map(repr, what)).encode()).hexdigest()[:16]
+
+
+def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Tells named float32 tensors from others, bit by bit."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _save(run: Run, optimiser: Any, names: dict[int, str], at: tuple[int, dict[str, Any]]) -> None:
     inner = getattr(optimiser, "optimizer", optimiser)
     tensors = {f"learnt.{name}": tensor for name, tensor in run.student.learnt().items()}
-    checkpoint.save(run.folder, step, tensors | checkpoint.of_adamw(inner, names), {})
+    checkpoint.save(run.folder, at[0], tensors | checkpoint.of_adamw(inner, names), {"begun": at[1]})
 
 
-def _resume(run: Run, optimiser: torch.optim.AdamW, names: dict[int, str]) -> int:
+def _resume(run: Run, optimiser: torch.optim.AdamW, names: dict[int, str], begun: dict[str, Any]) -> int:
     found = checkpoint.latest(run.folder)
     if found is None:
         return 0
     tensors, facts = found
+    before = facts.get("begun", begun)
+    other = [f"{name} {before.get(name)}, now {now}" for name, now in begun.items() if before.get(name) != now]
+    if other:
+        raise UsageError(
+            f"{run.folder} holds a run that was begun otherwise ({'; '.join(other)}). Remove that folder to begin anew, put "
+            "the settings back to go on with it, or name another --out."
+        )
     prefix = "learnt."
     run.student.take({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
     checkpoint.to_adamw(optimiser, names, tensors)

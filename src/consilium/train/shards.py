@@ -125,15 +125,33 @@ def _stage(
 
 
 def fingerprint(stage: str, mixture: Mixture, data: Path) -> str:
-    """sha256 over all that decides what is written: mixture, indices of the sets, wordings and the code that tells them."""
+    """sha256 over all that decides what is written: mixture, indices of the sets, the names and sizes of their files, wordings
+    and the code that tells them; for stage guided also the specialists that are heard."""
     here = Path(conversations.__file__).parent
     code = [*sorted(here.glob("*.py")), *sorted(here.glob("*.toml"))]
     code += [Path(module.__file__) for module in _modules(stage) if module.__file__]
     indices = [data / s.folder / name for s in mixture.sources for name in ("index.csv", "qa.jsonl", "boxes.csv")]
+    heard = _heard(mixture) if stage == "guided" else []
     made = hashlib.sha256(f"{stage}\0{mixture.text}".encode())
-    for path in [*code, *(path for path in indices if path.is_file())]:
+    for path in [*code, *(path for path in indices if path.is_file()), *heard]:
         made.update(f"\0{path.name}\0".encode() + path.read_bytes())
+    for source in mixture.sources:
+        made.update("".join(f"\0{name}\0{size}" for name, size in _files(data / source.folder)).encode())
     return made.hexdigest()
+
+
+def _heard(mixture: Mixture) -> list[Path]:
+    """The files of the trained specialists whose opinions stage 3 tells."""
+    folders = [member.folder for member in guided.experts(mixture) if member.folder is not None]
+    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    """Every file of a set with its size: pictures that were replaced under their names mostly differ in it."""
+    found = []
+    for place, _, names in os.walk(folder):
+        found += [(os.path.relpath(os.path.join(place, name), folder), place, name) for name in names]
+    return [(relative, os.stat(os.path.join(place, name)).st_size) for relative, place, name in sorted(found)]
 
 
 def _modules(stage: str) -> tuple[ModuleType, ...]:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from consilium import formats, generalists, registry, weights
+from consilium import generalists, registry, weights
 from consilium.errors import DataError, UsageError, WeightsMissingError
-from consilium.imaging.picture import views
 from consilium.nn import llava
-from consilium.nn.adapter import Adapter, merge, read_adapter, write_adapter
+from consilium.nn.adapter import Adapter, read_adapter, write_adapter
 from consilium.nn.denormals import flushed_denormals
 from consilium.nn.pretrained import pick_device
 from consilium.nn.student import LORA_SCALE, Student, shown_features
 from consilium.nn.tree import lay_out
 from consilium.train import curves, loop, mix
 from consilium.train.examples import Example, Writer, tree
+from consilium.train.pictures import Pictures
 from consilium.train.plan import SHIPPED, WARM, Recipe, Stage
 from consilium.train.warmstart import WarmPlan, choices, warm_start
 
@@ -49,39 +49,6 @@ class Told:
     epoch: Callable[[int, float, float], None] = lambda epoch, loss, right: None
 
 
-class Pictures:
-    """Visual tokens of the groups' pictures: what the encoder kept of them, else encoded now, once; and on through the
-    student's adapted blocks, if it has any."""
-
-    def __init__(self, encoder: Any, data: Path, student: Student) -> None:
-        self._encoder = encoder
-        self.folder = data
-        self._student = student
-
-    @torch.no_grad()
-    def __call__(self, example: Example) -> list[Tensor]:
-        read = [self.tokens(d, p) for d, p in zip(example.digests, example.paths, strict=True)]
-        return [self._student.see(tokens[None])[0].cpu() for tokens in read]
-
-    def tokens(self, digest: str, path: str) -> Tensor:
-        """(per_image, channels) float32: [CLS], then the patches row by row. DataError where the picture has changed."""
-        stored = self._encoder.recall(digest)
-        if stored is None:
-            image = next((i for i in self._read(path) if i.digest == digest), None)
-            if image is None:
-                raise DataError(f"{path} is not the picture that the shards were made of. Make them again: train data.")
-            self._encoder.embed([image], patches=True)
-            stored = self._encoder.recall(digest)
-        channels = stored.patches.shape[-1]
-        whole = torch.from_numpy(stored.pooled[None, :channels].copy())
-        return torch.cat([whole, torch.from_numpy(stored.patches.reshape(-1, channels)).float()])
-
-    def _read(self, path: str) -> Iterator[Any]:
-        for study in formats.read(self.folder / path):
-            for item in study.images:
-                yield from views(item)
-
-
 def run_stage(
     recipe: Recipe, stage: Stage, places: Places, told: Told | None = None, how: tuple[str, str] = ("auto", "")
 ) -> dict[str, Any]:
@@ -101,7 +68,7 @@ def run_stage(
     groups = list(mix.groups(stage, places.shards))
     if stage.name == WARM:
         student.to(pick_device(how[0]))
-        facts = _warm(student, processor.tokenizer, groups, stage, (pictures, told))
+        facts = _warm(student, processor.tokenizer, groups, stage, (pictures, folder, told))
     else:
         if isinstance(stage.plan, loop.Plan):
             stage = replace(stage, plan=replace(stage.plan, device=pick_device(how[0]), track=how[1]))
@@ -116,10 +83,13 @@ def run_stage(
     with loop.first_alone(how[0]) as first:
         if first:
             write_result(student, recipe, folder, facts)
-        if first and stage.name != WARM:
-            curves.draw(folder / "run", folder / "curves.png")
+        if isinstance(stage.plan, loop.Plan) and (
+            first or stage.plan.fsdp
+        ):  # spread weights answer together or not at all
             shown = list(_samples(student, processor.tokenizer, groups, (pictures, stage.blind)))
-            curves.write_samples(shown, facts, folder / "curves.png", folder / "samples.html")
+            if first:
+                curves.draw(folder / "run", folder / "curves.png")
+                curves.write_samples(shown, facts, folder / "curves.png", folder / "samples.html")
     return facts
 
 
@@ -190,7 +160,9 @@ def write_result(student: Student, recipe: Recipe, folder: Path, facts: Mapping[
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({n: t.contiguous() for n, t in student.learnt().items()}, folder / LEARNT)
+    part = folder / f".{LEARNT}.part"
+    save_file({n: t.contiguous() for n, t in student.learnt().items()}, part)
+    part.replace(folder / LEARNT)
     adapter = Adapter(
         {n: t.detach() for n, t in student.projector.state_dict().items()},
         student.lora(),
@@ -209,25 +181,43 @@ def write_result(student: Student, recipe: Recipe, folder: Path, facts: Mapping[
 
 
 def write_checkpoint(recipe: Recipe, stage: Stage, places: Places) -> Path:
-    """Merges what `stage` learnt into the base weights: an ordinary Hugging Face folder `<out>/<stage>/checkpoint`."""
-    adapter = read_adapter(places.out / stage.name / "adapter.safetensors")
-    model, processor = _base(recipe)
-    merge(adapter, model)
+    """Merges what `stage` learnt into the base weights: an ordinary Hugging Face folder `<out>/<stage>/checkpoint`, byte for
+    byte what `consilium export --adapter` writes. UsageError where the stage has not been run to its end."""
+    from consilium.weights.convert_native import convert
+
     out = places.out / stage.name / "checkpoint"
-    llava.save(model, processor, out)
+    learnt = places.out / stage.name / "adapter.safetensors"
+    if not learnt.is_file():
+        raise UsageError(f"there is no {learnt}: run stage {stage.name} first, to its end.")
+    convert((_folder(recipe.vision), _folder(recipe.language)), learnt, out)
     return out
 
 
-def _warm(student: Student, tokenizer: Any, groups: Sequence[Any], stage: Stage, with_: tuple[Pictures, Told]) -> Any:
-    pictures, told = with_
+def _warm(
+    student: Student, tokenizer: Any, groups: Sequence[Any], stage: Stage, with_: tuple[Pictures, Path, Told]
+) -> dict[str, Any]:
+    """Begins anew where it was cut, and takes up what is there where it was finished with the same settings."""
+    pictures, folder, told = with_
     paths = {p["digest"]: p["path"] for g in groups for p in g["images"]}
     sets = tuple(choices([g for g in groups if g["split"] == split]) for split in ("train", "val"))
     assert isinstance(stage.plan, WarmPlan)
+    begun = {**asdict(stage.plan), "examples": loop.digest(sets), "weights": loop.digest_tensors(student.learnt())}
+    known = _facts(folder)
+    if known.get("begun") == begun and (folder / LEARNT).is_file():
+        take(student, folder / LEARNT)
+        return {key: known[key] for key in ("choices", "val_right", "begun")}
     with flushed_denormals():
         right = warm_start(
             student, tokenizer, (sets[0], sets[1]), lambda d: pictures.tokens(d, paths[d]), stage.plan, told.epoch
         )
-    return {"choices": {"train": len(sets[0]), "val": len(sets[1])}, "val_right": right}
+    return {"choices": {"train": len(sets[0]), "val": len(sets[1])}, "val_right": right, "begun": begun}
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "facts.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
 
 
 def _train(
