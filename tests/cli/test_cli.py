@@ -242,6 +242,14 @@ def test_several_cases_are_one_json_list(with_weights: Run) -> None:
 
 
 @pytest.mark.weights
+def test_a_list_that_ends_early_is_still_a_list(with_weights: Run, tmp_path: Path) -> None:
+    (tmp_path / "0002").write_text("in the way of the second case", encoding="utf-8")
+    words = ("ask", CHEST, CHEST, "Is it normal?", "--options", "normal,pneumonia", "--generalist", "echo", "--json")
+    done = with_weights(*words, "--out", str(tmp_path))
+    assert done.code == 2 and "0002" in done.err and len(json.loads(done.out)) == 1
+
+
+@pytest.mark.weights
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

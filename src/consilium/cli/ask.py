@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,6 +73,7 @@ def ask(
     from consilium.consult.council import case_of, consult_many
     from consilium.consult.panel import assemble
     from consilium.errors import UsageError
+    from consilium.formats import record
 
     *paths, question = paths_and_question
     if not (paths or genome) or not question.strip() or os.path.exists(question):
@@ -109,19 +111,37 @@ def ask(
     read_s += time.perf_counter() - start
     cases = [case_of(studies, question, split(options), history, multiple, genotypes) for studies in read]
     sources: Sequence[str | None] = paths or [None]
-    for number, (path, held) in enumerate(zip(sources, consult_many(cases, panel, policy, chosen), strict=True), 1):
-        notes = (*held.notes, *ask_genome.told(genotypes))
-        held = replace(held, timings_s={"reading": read_s, **held.timings_s}, notes=notes)
-        folder = _folder(out, number, len(cases))
-        written: tuple[Path, ...] = ()
-        if folder is not None:
-            demand_own(held, folder)
-            _write(held, folder)
-            written = results(held, Path(path) if path else None, folder, formats)
-        if json:
-            _print_json(held, number, len(cases))
-        else:
-            _print(held, folder, written, f"case {number} of {len(cases)}" if len(cases) > 1 else "")
+    with _listed(json and len(cases) > 1) as before:
+        for number, (path, held) in enumerate(zip(sources, consult_many(cases, panel, policy, chosen), strict=True), 1):
+            notes = (*held.notes, *ask_genome.told(genotypes))
+            held = replace(held, timings_s={"reading": read_s, **held.timings_s}, notes=notes)
+            folder = _folder(out, number, len(cases))
+            written: tuple[Path, ...] = ()
+            if folder is not None:
+                demand_own(held, folder)
+                _write(held, folder)
+                written = results(held, Path(path) if path else None, folder, formats)
+            if json:
+                typer.echo(before() + record.to_json(held))
+            else:
+                _print(held, folder, written, f"case {number} of {len(cases)}" if len(cases) > 1 else "")
+
+
+@contextmanager
+def _listed(several: bool) -> Iterator[Callable[[], str]]:
+    """What stands before each record so that several are one JSON list, which is closed whatever ends it."""
+    told = 0
+
+    def before() -> str:
+        nonlocal told
+        told += 1
+        return "" if not several else "[" if told == 1 else ","
+
+    try:
+        yield before
+    finally:
+        if several:
+            typer.echo("]" if told else "[]")
 
 
 def _read(paths: list[str], modality: str | None, body_part: str | None) -> Iterator[tuple[Study, ...]]:
@@ -156,16 +176,6 @@ def _write(held: Consultation, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         record.write(held, folder / "consultation.json")
         (folder / "consultation.html").write_text(page.to_html(held), encoding="utf-8")
-
-
-def _print_json(held: Consultation, number: int, total: int) -> None:
-    """The record; of several cases one JSON list, each printed when it is done."""
-    from consilium.formats import record
-
-    several = total > 1
-    before = "[" if several and number == 1 else ""
-    after = "," if number < total else "]" if several else ""
-    typer.echo(before + record.to_json(held) + after)
 
 
 def _print(held: Consultation, folder: Path | None, written: Sequence[Path], which: str) -> None:
