@@ -17,7 +17,7 @@ from consilium import registry
 from consilium.genomics import risk_image
 from consilium.specialists.polygenic_risk import PolygenicRisk
 from consilium.train import polygenic_simulate as sim
-from consilium.train import stages
+from consilium.train import result, stages
 from consilium.train.plan import read_recipe
 from consilium.types import Case, Genome, Image
 from consilium.weights import convert_native
@@ -50,9 +50,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     recipe.write_text(text.replace("bfloat16", "float32"), encoding="utf-8")
     made = read_recipe(recipe)
     student, _ = stages.make_student(made)
-    stages.write_result(student, made, tmp_path / "adapter", {"stage": "none"})
+    result.write_result(student, made, tmp_path / "adapter", {"stage": "none"})
     convert_native.convert([vision, language], tmp_path / "adapter/adapter.safetensors", tmp_path / "checkpoint")
-    monkeypatch.setattr(stages.generalists, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(result.generalists, "__file__", str(tmp_path / "__init__.py"))
     return SimpleNamespace(recipe=recipe, checkpoint=tmp_path / "checkpoint")
 
 

@@ -256,6 +256,7 @@ def test_a_list_that_ends_early_is_still_a_list(with_weights: Run, tmp_path: Pat
         (("--index", "guess"), 5, "consilium index build FOLDER --name guess"),
         (("--options", "normal,Normal"), 2, "cannot be told apart"),
         (("--options", "normal"), 2, "two or more"),
+        (("--generalist", "smollm2", "--int8"), 2, "--int8 is for the generalist native"),
         (("--generalist", "openai"), 2, "--base-url and --model"),
         (("--generalist", "openai", "--model", "m", "--base-url", "http://other.example/v1"), 2, "--allow-remote"),
         (("--generalist", "hf", "--model", "/none"), 4, "/none"),

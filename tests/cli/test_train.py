@@ -66,7 +66,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def train(work: Path, *words: str) -> str:
     where = ["--config", str(work / "tiny.toml"), "--data", str(work / "data"), "--out", str(work / "out")]
-    done = CliRunner().invoke(app, ["train", *words, *where, "--device", "cpu"], catch_exceptions=False)
+    device = [] if "--device" in words else ["--device", "cpu"]
+    done = CliRunner().invoke(app, ["train", *words, *where, *device], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -115,6 +116,15 @@ def test_a_picture_that_changed_is_an_error(work: Path) -> None:
         train(work, "warmstart")
 
 
+def test_a_tracker_that_is_not_installed_is_an_error(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "trackio" else find(name))
+    with pytest.raises(UsageError, match="pip install trackio"):
+        train(work, "warmstart", "--track", "trackio")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -122,6 +132,12 @@ def test_a_picture_that_changed_is_an_error(work: Path) -> None:
         (("fine-tuning",), "there are: warmstart, instruction"),
         (("warmstart", "--track", "paper"), "trackio or mlflow"),
         (("warmstart", "--set", "rank"), "KEY=VALUE"),
+        (("warmstart", "--device", "cuda:7"), "device cuda:7 was asked for"),
+        (("warmstart", "--device", "gpu"), "there is no device 'gpu'"),
+        (
+            ("instruction", "--set", "stages.instruction.rate=1e30", "--set", 'stages.instruction.after=""'),
+            "ran away|is nan",
+        ),
     ],
 )
 def test_a_mistake_says_what_to_do(work: Path, words: tuple[str, ...], said: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from tests.train import small_sets
 
 from consilium.errors import DataError
-from consilium.train import mixture
+from consilium.train import mixture, shards
 from consilium.train.conversations import reader
 
 SHIPPED = Path(__file__).parents[2] / "configs/train/data.toml"
@@ -58,3 +59,64 @@ def test_a_reader_that_is_none_is_refused() -> None:
         reader(mixture.Source("x", "no_such", "", {}))
     with pytest.raises(DataError, match="is no reader"):
         reader(mixture.Source("x", "group", "", {}))
+
+
+OWN = """
+seed = 3
+
+[[sources]]
+name = "our_breasts"
+folder = "breast_ultrasound_busi"
+reader = "diagnosis"
+licence = "ours"
+repeat = { alignment = 1, instruction = 1 }
+branches = 7
+"""
+WORDS = """
+[sources.words]
+picture = "scan"
+labels.benign = { plain = ["harmless"], findings = ["a harmless lump"] }
+labels.malignant = { plain = ["cancer"], findings = ["a cancer"] }
+labels.normal = { plain = ["nothing"], findings = ["no lump"] }
+concepts = [{ thing = "a lump", labels = ["benign", "malignant"] }, { thing = "no lump", labels = ["normal"] }]
+"""
+
+
+def told(folder: Path, text: str) -> str:
+    shards.build(written(folder, text), small_sets.breast(folder / "sets"), folder / "out")
+    groups = [*shards.read(folder / "out", "alignment"), *shards.read(folder / "out", "instruction")]
+    assert len(groups) == 96 and {group["dataset"] for group in groups} == {"our_breasts"}
+    return json.dumps([branch["messages"] for group in groups for branch in group["branches"]])
+
+
+def test_a_set_of_ones_own_is_told_by_its_labels(tmp_path: Path) -> None:
+    text = told(tmp_path, OWN)
+    assert "Would you call this picture malignant?" in text
+    # What kind of picture it is and of what part nobody said: neither is asked or told.
+    assert "Medical" not in text and "of the  with" not in text and "What kind of picture" not in text
+
+
+def test_a_set_of_ones_own_is_told_in_its_own_words(tmp_path: Path) -> None:
+    text = told(tmp_path, OWN + WORDS)
+    assert "a harmless lump" in text and "a lump" in text and "this scan" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("labels.benign", "labels.begnin", "has no words for benign"),
+        ('labels = ["normal"] }', 'labels = ["healthy"] }', "words healthy, which none"),
+        ("picture =", "image =", "words image; there are: picture"),
+    ],
+)
+def test_words_that_do_not_fit_the_set_are_refused(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        told(tmp_path, OWN + WORDS.replace(old, new))
+
+
+def test_a_set_with_several_labels_is_no_diagnosis(tmp_path: Path) -> None:
+    data = small_sets.breast(tmp_path / "sets")
+    index = data / "breast_ultrasound_busi" / "index.csv"
+    index.write_text(index.read_text(encoding="utf-8").replace("path,label,", "path,labels,"), encoding="utf-8")
+    with pytest.raises(DataError, match="several labels a picture"):
+        shards.build(written(tmp_path, OWN), data, tmp_path / "out")

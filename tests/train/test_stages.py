@@ -17,7 +17,7 @@ from consilium import registry
 from consilium.errors import DataError, UsageError
 from consilium.nn import llava
 from consilium.nn.feature_store import Stored
-from consilium.train import mix, stages
+from consilium.train import mix, result, stages
 from consilium.train.plan import read_recipe
 from consilium.train.warmstart import choices
 
@@ -141,7 +141,7 @@ def test_a_stage_may_start_from_the_shipped_adapter(
         stages.run_stage(recipe, recipe.stage(name), places)
     (tmp_path / "adapter").mkdir()
     shutil.copy(places.out / "instruction" / "adapter.safetensors", tmp_path / "adapter")
-    monkeypatch.setattr(stages.generalists, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(result.generalists, "__file__", str(tmp_path / "__init__.py"))
     student, _ = stages.make_student(recipe)
     stages.take_shipped(student, recipe)
     learnt = load_file(places.out / "instruction" / stages.LEARNT)
@@ -236,15 +236,53 @@ def test_choices_are_closed_questions_whose_options_are_seen() -> None:
     ("change", "words"),
     [
         ("stages.instruction.speed=3", "no setting speed"),
-        ('stages.instruction.learns=["eyes"]', "no setting eyes"),
+        ('stages.instruction.learns=["eyes"]', "learns eyes; it may learn projector, lora"),
         ("stages.instruction.mix={}", "does not say what it learns from"),
-        ("depth=3", "is no recipe"),
+        ("depth=3", "has no setting depth; there are: name, vision"),
         ("rank", "KEY=VALUE"),
+        ("stages.instrution.epochs=0.5", "there is no instrution; there are: warmstart, alignment, instruction"),
+        ('precision="fp8"', "precision is 'fp8'; float32 or bfloat16"),
+        ("stages.alignment.shown=0", "shown is 0; a number of at least 1"),
+        ("stages.alignment.epochs=-1", "epochs is -1; a number above 0"),
+        ("stages.alignment.save_every=0", "save_every is 0"),
+        ('stages.alignment.rate="fast"', "rate is 'fast'; a number above 0"),
+        ('stages.alignment.mix="talk"', "a table"),
+        ("stages.alignment.tokens=40.5", "a whole number"),
+        ('layer="2"', "layer is '2'; a whole number"),
+        ("stages.alignment.keep=2", "at most 1"),
+        ('stages.warmstart.after="instruction"', "comes after itself"),
+        ('stages.alignment.after="warmup"', "comes after 'warmup'; there are: warmstart"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_what_there_is(config: Path, change: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         read_recipe(config, [change])
+
+
+def test_groups_that_there_are_not_are_refused(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config, ["stages.instruction.up.brian=3"])
+    with pytest.raises(UsageError, match="names brian under up or only"):
+        list(mix.groups(recipe.stage("instruction"), places.shards))
+
+
+def test_a_stage_of_another_rank_is_refused_and_a_damaged_one_named(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config)
+    for stage in recipe.chain():
+        stages.run_stage(recipe, stage, places, how=("cpu", ""))
+    learnt = places.out / "instruction" / stages.LEARNT
+    for rank in (1, 8):  # one would be spread over four rows without an error
+        student, _ = stages.make_student(read_recipe(config, [f"rank={rank}"]))
+        with pytest.raises(UsageError, match="does not fit this recipe"):
+            stages.take(student, learnt)
+    learnt.write_bytes(learnt.read_bytes()[:500])
+    with pytest.raises(DataError, match="run that stage again"):
+        stages.take(student, learnt)
+
+
+def test_a_few_questions_warm_the_projector_too(config: Path, places: stages.Places) -> None:
+    for epochs, batch in ((10, 64), (1, 64)):  # ten steps and one: the rise would be no step long
+        recipe = read_recipe(config, [f"stages.warmstart.epochs={epochs}", f"stages.warmstart.batch={batch}"])
+        assert stages.run_stage(recipe, recipe.stage("warmstart"), places, how=("cpu", ""))["val_right"] >= 0
 
 
 def test_an_unknown_stage_is_refused(config: Path) -> None:

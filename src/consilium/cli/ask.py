@@ -45,6 +45,12 @@ def ask(
         bool,
         typer.Option("--windows", help="Show hf or openai a CT in three windows as red, green, blue (MedGemma 1.5)."),
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="native in 8 bits: a quarter of its language model's memory, slightly other numbers."
+        ),
+    ] = False,
     profile: Annotated[str, typer.Option(help="measured (ours) or published (GSCo's labels only).")] = "measured",
     specialists: Annotated[str | None, typer.Option(help="Only these specialists, separated by commas.")] = None,
     index: Annotated[str, typer.Option(help="Precedents to search: shipped, an index's name, or none.")] = "shipped",
@@ -92,6 +98,8 @@ def ask(
         raise UsageError(
             f"--model, --base-url, --slices and --windows are for the generalists hf and openai, not for {generalist}."
         )
+    if int8 and generalist != "native":
+        raise UsageError(f"--int8 is for the generalist native, not for {generalist}.")
     if specialists is not None and not split(specialists):
         raise UsageError("--specialists names nobody. Name some, or leave it out; --policy solo asks none.")
     start = time.perf_counter()
@@ -103,9 +111,11 @@ def ask(
         index=None if index == "none" else index,
         generalist_options=_generalist_options(generalist, model, base_url, allow_remote)
         | ({} if slices is None else {"slices": slices})
-        | ({"windows": True} if windows else {}),
+        | ({"windows": True} if windows else {})
+        | ({"quantise": "int8"} if int8 else {}),
     )
-    panel.explains = out is not None  # the page shows where the generalist looked, at the cost of a pass backwards
+    # The page shows where the generalist looked, at the cost of a pass backwards, for which matrices in 8 bits do not do.
+    panel.explains = out is not None and not int8
     start = time.perf_counter()
     genotypes = asked.read(panel)
     read_s += time.perf_counter() - start

@@ -52,14 +52,16 @@ def train(
     from consilium.settings import settings
     from consilium.train.plan import read_recipe
 
-    _demand_packages()
-    recipe = read_recipe(config, change or ())
-    from consilium.train.stages import Places
-
-    out = out or settings().home / "train" / recipe.name
-    places = Places(out / "shards", data, out)
     if track not in {"", "trackio", "mlflow"}:
         raise UsageError(f"--track is trackio or mlflow, not {track!r}.")
+    _demand_packages(track)
+    recipe = read_recipe(config, change or ())
+    from consilium.nn.pretrained import pick_device
+    from consilium.train.stages import Places
+
+    pick_device(device)
+    out = out or settings().home / "train" / recipe.name
+    places = Places(out / "shards", data, out)
     if stage == "checkpoint":
         _checkpoint(recipe, of, places)
         return
@@ -74,7 +76,7 @@ def train(
     part()
 
 
-def _demand_packages() -> None:
+def _demand_packages(track: str) -> None:
     from importlib.util import find_spec
 
     from consilium.errors import UsageError, extra
@@ -82,6 +84,8 @@ def _demand_packages() -> None:
     missing = [name for name in ("accelerate", "peft", "matplotlib") if find_spec(name) is None]
     if missing:
         raise UsageError(f"training needs {', '.join(missing)}: {extra('train')}.")
+    if track and find_spec(track) is None:
+        raise UsageError(f"--track {track} needs a package that is not installed: pip install {track}.")
 
 
 def _make_data(mixture: Path, places: Places, quiet: bool) -> None:

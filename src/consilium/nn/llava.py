@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from consilium.errors import WeightsError
 from consilium.nn.pretrained import explained, load_model
 
 IMAGE_TOKEN = "<image>"
@@ -35,7 +36,8 @@ def build(
 
     layer       hidden layer of the vision tower that is shown, 1 to its depth; what lies above is left out of the checkpoint.
     activation  between the two layers of the projector.
-    The projector and the embedding of the image token are new: drawn from the global torch seed.
+    The projector and the embedding of the image token are new: drawn from the global torch seed. Raises WeightsError where
+    the tokenizer does not write ChatML.
     """
     from transformers import (
         AutoTokenizer,
@@ -53,6 +55,7 @@ def build(
     language = load_model(LlamaForCausalLM, str(language_folder), device="cpu", dtype=torch.float32, offline=True)
     with explained(str(language_folder), offline=True):
         tokenizer = AutoTokenizer.from_pretrained(str(language_folder), local_files_only=True)
+    _demand_chatml(tokenizer, str(language_folder))
     tokenizer.add_tokens([_special(IMAGE_TOKEN)], special_tokens=True)
     language.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=PAD_VOCABULARY_TO, mean_resizing=False)
     tower.encoder.layers = keep_layers(tower.encoder.layers, layer)
@@ -119,6 +122,17 @@ def load(folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.flo
 def tokens_per_image(vision_config: Any) -> int:
     """[CLS] and one token a patch."""
     return int((vision_config.image_size // vision_config.patch_size) ** 2 + 1)
+
+
+def _demand_chatml(tokenizer: Any, folder: str) -> None:
+    """WeightsError where a turn's begin and end are no tokens of their own, or the end is not what ends a reply."""
+    turns = {text: tokenizer.encode(text, add_special_tokens=False) for text in ("<|im_start|>", "<|im_end|>")}
+    cut = [text for text, ids in turns.items() if len(ids) != 1]
+    if cut or turns["<|im_end|>"] != [tokenizer.eos_token_id]:
+        raise WeightsError(
+            f"the language model in {folder} does not write ChatML: {', '.join(cut) or '<|im_end|>'} "
+            f"{'is no token of it' if cut else 'does not end its reply'}. Take one that was tuned to it, as SmolLM2-Instruct was."
+        )
 
 
 def _special(text: str) -> Any:

@@ -17,10 +17,22 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torc
 
 
 def pick_device(device: str = "auto") -> str:
-    """`device` as torch names it; "auto" takes a CUDA accelerator where there is one, else the CPU."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """`device` as torch names it; "auto" takes a CUDA accelerator where there is one, else the CPU.
+
+    UsageError where torch knows no such device, or this machine has none: nothing falls back to the CPU unasked.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        named = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"there is no device {device!r}. Say auto, cpu, cuda or cuda:1.") from error
+    if named.type == "cuda" and (named.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {device} was asked for, and torch {torch.__version__} finds {torch.cuda.device_count()} of its kind here. "
+            "Say cpu, or install a torch for your GPU."
+        )
+    return device
 
 
 def pick_dtype(dtype: Precision = "auto", device: str = "cpu") -> torch.dtype:

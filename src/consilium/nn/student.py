@@ -132,8 +132,16 @@ class Student(nn.Module):
         }
 
     def take(self, learnt: dict[str, Tensor]) -> None:
-        """Puts back what `learnt` gave; LoRA that one side does not have stays as it is (a first stage trains none)."""
+        """Puts back what `learnt` gave; LoRA that one side does not have stays as it is (a first stage trains none).
+
+        ValueError where a tensor is of another shape, as of another rank, or is nowhere in this student.
+        """
         own = dict(self.named_parameters())
+        for name, tensor in learnt.items():
+            if name not in own and not (self.rank == 0 and "lora_" in name):
+                raise ValueError(f"{name} is nowhere in this student")
+            if name in own and own[name].shape != tensor.shape:
+                raise ValueError(f"{name} is {tuple(tensor.shape)}, and {tuple(own[name].shape)} here")
         with torch.no_grad():
             for name, tensor in learnt.items():
                 if name in own:

@@ -179,8 +179,8 @@ def says(said: Array, labels: Sequence[str], question: Question) -> str:
 
 def _question(bench: Bench, row: int, rng: Random) -> Question:
     """All classes, some of them, a coarser division, or yes and no; options in any order, spelled as labels or with spaces."""
-    label, words, draw = bench.records[row].labels[0], asked.wording("sets")[bench.source.name], rng.random()
-    if draw < 0.35:
+    label, words, draw = bench.records[row].labels[0], bench.words, rng.random()
+    if draw < 0.35 and words["groupings"]:
         text, right, shown = diagnosis.grouping(label, words, rng)
         kinds = next(found["options"] for found in words["groupings"] if set(found["options"]) == set(shown))
         return Question(text, {option: tuple(kinds[option]) for option in shown}, right)

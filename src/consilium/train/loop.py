@@ -130,7 +130,8 @@ def train(run: Run, plan: Plan, report: Report | None = None) -> None:
             accelerator.backward(loss)
             if spreads:
                 spread.average(run.trained)
-            accelerator.clip_grad_norm_(run.trained, plan.clip)
+            slope = accelerator.clip_grad_norm_(run.trained, plan.clip)
+            _demand_finite(slope, [run.examples[i] for i in batch], number, "gradient")
             optimiser.step()
             optimiser.zero_grad()
             done = Step(
@@ -203,10 +204,10 @@ def _rate(plan: Plan, number: int, total: int) -> float:
     return plan.rate * (0.1 + 0.45 * (1 + math.cos(math.pi * (number - warm) / max(1, total - warm))))
 
 
-def _demand_finite(loss: torch.Tensor, batch: Sequence[Example], number: int) -> None:
-    if not torch.isfinite(loss):
+def _demand_finite(value: torch.Tensor, batch: Sequence[Example], number: int, what: str = "loss") -> None:
+    if not torch.isfinite(value):
         raise DataError(
-            f"the loss of step {number + 1} is {loss.item()}, of the examples {', '.join(e.id for e in batch)}. "
+            f"the {what} of step {number + 1} is {value.item()}, of the examples {', '.join(e.id for e in batch)}. "
             "Look at those, or lower the learning rate; the checkpoint before stays."
         )
 

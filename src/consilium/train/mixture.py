@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ class Source:
     repeat       stage -> how many groups each train picture gives (1.5: every second picture gives two).
     branches     conversations a group.
     modality     DICOM modality and body part of all its pictures; None and "" where they differ.
+    where        only the rows of its index with these values in these columns.
+    at           its folder in the data folder ("folder" in the file); its name, where nothing is said.
+    words        what its classes are called, as a set of conversations/wording.toml says it; by their labels, where nothing is.
     """
 
     name: str
@@ -31,10 +34,12 @@ class Source:
     modality: str | None = None
     body_part: str = ""
     where: Mapping[str, str] | None = None
+    at: str = ""
+    words: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
-        return self.name
+        return self.at or self.name
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ def read(path: Path) -> Mixture:
 
 
 def _source(entry: Mapping[str, Any]) -> Source:
-    return Source(**{**entry, "repeat": dict(entry["repeat"])})
+    said = {**entry, "repeat": dict(entry["repeat"])}
+    return Source(at=said.pop("folder", ""), **said)
 
 
 def _check(mixture: Mixture, path: Path) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from consilium.errors import UsageError
+from consilium.train import settings
 from consilium.train.loop import Plan
 from consilium.train.warmstart import WarmPlan
 
 WARM = "warmstart"
 SHIPPED = "shipped"
 LEARNABLE = ("projector", "lora")
+OWN = ("after", "mix", "learns", "blind", "only", "up", "keep")
 
 
 @dataclass(frozen=True)
@@ -91,49 +93,51 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         _change(table, change)
     stages = table.pop("stages", {})
-    if not isinstance(stages, dict) or not stages:
+    if not isinstance(stages, dict) or not stages or not all(isinstance(body, dict) for body in stages.values()):
         raise UsageError(f"{path} has no [stages.NAME]; look at configs/train/native.toml.")
-    try:
-        recipe = Recipe(**table)
-    except TypeError as error:
-        raise UsageError(f"{path} is no recipe: {error}. Look at configs/train/native.toml.") from error
+    settings.check(table, Recipe, f"recipe {path}", but=("stages",))
+    recipe = Recipe(**table)
     made = tuple(_stage(name, dict(body), recipe) for name, body in stages.items())
+    _demand_order(made)
     return Recipe(**table, stages=made)
 
 
+def _demand_order(stages: Sequence[Stage]) -> None:
+    """UsageError where a stage comes after one that there is not, or after itself by way of others."""
+    after = {stage.name: stage.after for stage in stages}
+    for name, before in after.items():
+        if before not in ("", SHIPPED, *after):
+            raise UsageError(f"stage {name} comes after {before!r}; there are: {', '.join(after)}, {SHIPPED}.")
+        seen = {name}
+        while before not in ("", SHIPPED):
+            if before in seen:
+                raise UsageError(f"stage {name} comes after itself, by way of {', '.join(sorted(seen))}. Part them.")
+            seen.add(before)
+            before = after[before]
+
+
 def _stage(name: str, body: dict[str, Any], recipe: Recipe) -> Stage:
-    own = {key: body.pop(key) for key in ("after", "mix", "learns", "blind", "only", "up", "keep") if key in body}
+    """The stage as it is written, whose plan takes precision and seed from the recipe where it says none."""
     kind: type[Plan] | type[WarmPlan] = WarmPlan if name == WARM else Plan
+    own = {key: body.pop(key) for key in OWN if key in body}
     if kind is Plan:
         body.setdefault("precision", recipe.precision)
     body.setdefault("seed", recipe.seed)
-    unknown = sorted(set(body) - {f.name for f in fields(kind)})
+    settings.check(
+        {**own, "name": name, "mix": own.get("mix", {})},
+        Stage,
+        f"stage {name}",
+        but=("plan",),
+        free=("after", "learns"),
+    )
+    settings.check(body, kind, f"stage {name}", more=OWN)
     learns = tuple(own.get("learns", ["projector"]))
-    if unknown or not set(learns) <= set(LEARNABLE):
-        wrong = unknown or sorted(set(learns) - set(LEARNABLE))
-        raise UsageError(
-            f"stage {name} has no setting {', '.join(wrong)}; there are: after, mix, learns, blind, only, up, keep, "
-            f"{', '.join(f.name for f in fields(kind))}; it may learn {', '.join(LEARNABLE)}."
-        )
-    try:
-        plan = kind(**body)
-    except TypeError as error:
-        raise UsageError(f"stage {name}: {error}.") from error
-    if not 0 < own.get("keep", 1.0) <= 1:
-        raise UsageError(f"stage {name} keeps {own['keep']} of what it changes; say more than 0 and at most 1.")
+    if not learns or not set(learns) <= set(LEARNABLE):
+        raise UsageError(f"stage {name} learns {', '.join(learns) or 'nothing'}; it may learn {', '.join(LEARNABLE)}.")
     if not own.get("mix"):
         raise UsageError(f"stage {name} does not say what it learns from: mix = {{ SHARDS = 1.0 }}.")
-    return Stage(
-        name,
-        own.get("after", ""),
-        own["mix"],
-        learns,
-        plan,
-        bool(own.get("blind", False)),
-        tuple(own.get("only", ())),
-        own.get("up", {}),
-        float(own.get("keep", 1.0)),
-    )
+    kept = {key: value for key, value in own.items() if key not in ("learns", "only")}
+    return Stage(name, learns=learns, plan=kind(**body), only=tuple(own.get("only", ())), **{"after": "", **kept})
 
 
 def _change(table: dict[str, Any], change: str) -> None:
@@ -145,7 +149,9 @@ def _change(table: dict[str, Any], change: str) -> None:
         parsed = value.strip()
     if not separator or not all(path):
         raise UsageError(f"--set takes KEY=VALUE, such as stages.instruction.epochs=0.5; found {change!r}.")
-    for part in path[:-1]:
+    for depth, part in enumerate(path[:-1]):
+        if depth < 2 and part not in table:
+            raise UsageError(f"--set {change}: there is no {part}; there are: {', '.join(table)}.")
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             raise UsageError(f"--set {change}: {part} is a value and has nothing below it.")

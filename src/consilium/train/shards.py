@@ -198,7 +198,8 @@ def _manifest(place: Path) -> dict[str, Any]:
         found = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{place} has no manifest that reads ({error}). Run `consilium train data`.") from error
-    if not isinstance(found, dict) or not isinstance(found.get("shards"), list):
+    shards = found.get("shards") if isinstance(found, dict) else None
+    if not isinstance(shards, list) or not all(isinstance(s, dict) and {"name", "sha256"} <= set(s) for s in shards):
         raise DataError(f"{place / 'manifest.json'} names no shards. Run `consilium train data` again.")
     return found
 

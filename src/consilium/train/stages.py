@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,21 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from consilium import generalists, registry, weights
+from consilium import registry, weights
 from consilium.errors import DataError, UsageError, WeightsMissingError
 from consilium.nn import llava
-from consilium.nn.adapter import Adapter, read_adapter, write_adapter
 from consilium.nn.denormals import flushed_denormals
 from consilium.nn.pretrained import pick_device
-from consilium.nn.student import LORA_SCALE, Student, shown_features
+from consilium.nn.student import Student, shown_features
 from consilium.nn.tree import lay_out
 from consilium.train import curves, loop, mix
 from consilium.train.examples import Example, Writer, tree
 from consilium.train.pictures import Pictures
 from consilium.train.plan import SHIPPED, WARM, Recipe, Stage
+from consilium.train.result import LEARNT, facts_of, take, take_shipped, write_result
 from consilium.train.warmstart import WarmPlan, choices, warm_start
 
-LEARNT = "learnt.safetensors"
 _VAL_EXAMPLES = 160
 _SAMPLES = 24
 _LONGEST_REPLY = 40
@@ -125,61 +124,6 @@ def make_student(recipe: Recipe) -> tuple[Student, Any]:
     return Student(model, recipe.rank, frozen, recipe.blocks), processor
 
 
-def take(student: Student, learnt: Path) -> None:
-    """Puts the result of a stage into the student; UsageError where that stage has not been run to its end."""
-    from safetensors.torch import load_file
-
-    if not learnt.is_file():
-        raise UsageError(f"there is no {learnt}: run that stage first, to its end.")
-    student.take(load_file(learnt))
-
-
-def take_shipped(student: Student, recipe: Recipe) -> None:
-    """Puts the adapter that comes with consilium into the student; UsageError where it is for another student."""
-    adapter = read_adapter(Path(generalists.__file__).parent / "adapter" / "adapter.safetensors")
-    wanted = {
-        "base": _base_named(recipe),
-        "layer": recipe.layer,
-        "activation": recipe.activation,
-        "blocks": recipe.blocks,
-    }
-    has = {"activation": "gelu", **adapter.facts, "layer": adapter.layer, "blocks": len(adapter.vision)}
-    other = [name for name, value in wanted.items() if has.get(name) != value]
-    try:
-        if other:
-            raise ValueError(f"it has another {', '.join(other)}")
-        student.take_adapter(adapter.projector, adapter.lora)
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"the shipped adapter does not fit recipe {recipe.name}: {error}. Take its rank and networks."
-        ) from error
-
-
-def write_result(student: Student, recipe: Recipe, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Writes learnt.safetensors (float32, for the next stage), adapter.safetensors (bfloat16, to ship) and facts.json."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{LEARNT}.part"
-    save_file({n: t.contiguous() for n, t in student.learnt().items()}, part)
-    part.replace(folder / LEARNT)
-    adapter = Adapter(
-        {n: t.detach() for n, t in student.projector.state_dict().items()},
-        student.lora(),
-        LORA_SCALE,
-        recipe.layer,
-        student.vision(),
-        {
-            "base": _base_named(recipe),
-            "recipe": recipe.name,
-            "stage": str(facts["stage"]),
-            "activation": recipe.activation,
-        },
-    )
-    write_adapter(adapter, folder / "adapter.safetensors")
-    (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-
-
 def write_checkpoint(recipe: Recipe, stage: Stage, places: Places) -> Path:
     """Merges what `stage` learnt into the base weights: an ordinary Hugging Face folder `<out>/<stage>/checkpoint`, byte for
     byte what `consilium export --adapter` writes. UsageError where the stage has not been run to its end."""
@@ -202,7 +146,7 @@ def _warm(
     sets = tuple(choices([g for g in groups if g["split"] == split]) for split in ("train", "val"))
     assert isinstance(stage.plan, WarmPlan)
     begun = {**asdict(stage.plan), "examples": loop.digest(sets), "weights": loop.digest_tensors(student.learnt())}
-    known = _facts(folder)
+    known = facts_of(folder)
     if known.get("begun") == begun and (folder / LEARNT).is_file():
         take(student, folder / LEARNT)
         return {key: known[key] for key in ("choices", "val_right", "begun")}
@@ -211,13 +155,6 @@ def _warm(
             student, tokenizer, (sets[0], sets[1]), lambda d: pictures.tokens(d, paths[d]), stage.plan, told.epoch
         )
     return {"choices": {"train": len(sets[0]), "val": len(sets[1])}, "val_right": right, "begun": begun}
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "facts.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
 
 
 def _train(
@@ -240,12 +177,18 @@ def _train(
     if stage.keep < 1:
         student.take(_part_of_the_way(before, student.learnt(), stage.keep))
     history = loop.read_history(folder / "run")
+    loss = val_loss(student, examples["val"], pictures, stage.plan.precision)
+    if loss is not None and not math.isfinite(loss):
+        raise DataError(
+            f"stage {stage.name} ran away: its loss on val is {loss}. Remove {folder / 'run'}, lower the rate (--set "
+            f"stages.{stage.name}.rate=...) and run it again; nothing of it is kept."
+        )
     return {
         "examples": {split: len(found) for split, found in examples.items()},
         "steps": len(history),
         "tokens": sum(step["tokens"] for step in history),
         "seconds": sum(step["seconds"] for step in history),
-        "val_loss": val_loss(student, examples["val"], pictures, stage.plan.precision),
+        "val_loss": loss,
     }
 
 
@@ -269,10 +212,6 @@ def val_loss(student: Student, examples: Sequence[Example], features: loop.Featu
             shown = shown_features(features(example), laid.kept)
             losses.append(float(student(lay_out([laid]).to(student.device), shown.to(student.device))))
     return sum(losses) / len(losses) if losses else None
-
-
-def _base_named(recipe: Recipe) -> str:
-    return json.dumps({"vision": recipe.vision, "language": recipe.language})
 
 
 def _base(recipe: Recipe) -> tuple[Any, Any]:

@@ -96,9 +96,10 @@ def warm_start(
         {"params": list(student.trunk.parameters()), "weight_decay": plan.decay, "lr": plan.blocks_rate},
     ]
     optimiser = torch.optim.AdamW([group for group in groups if group["params"]])
-    steps = plan.epochs * -(-len(train) // plan.batch)
     peaks = [group["lr"] for group in optimiser.param_groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, steps, pct_start=0.1)
+    total = max(3, plan.epochs * -(-len(train) // plan.batch))
+    rise = max(0.1, 2 / total)  # torch divides by a rise of one step
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total, pct_start=rise)
     draw = torch.Generator().manual_seed(plan.seed)
     best, kept = -1.0, {}
     for epoch in range(plan.epochs):

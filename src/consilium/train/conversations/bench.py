@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from consilium.consult.table import PRECEDENTS
 from consilium.datasets.folder import Record, read_folder
 from consilium.protocols import Encoder, Entry
 from consilium.retrievers import exact, patient_key
 from consilium.retrievers.exact import ExactRetriever
-from consilium.train.conversations import out_of_fold
+from consilium.train.conversations import out_of_fold, spoken
 from consilium.train.conversations.out_of_fold import Judged
 from consilium.train.conversations.plan import later_split
 from consilium.train.features import encode
@@ -34,6 +37,11 @@ class Bench:
     bystanders: tuple[Judged, ...]
     index: ExactRetriever
     patients: bool
+
+    @cached_property
+    def words(self) -> Mapping[str, Any]:
+        """What its classes are called."""
+        return spoken.of(self.source, [code.meaning for code in self.judged.card.concepts])
 
     def precedents(self, row: int) -> tuple[Precedent, ...]:
         """The most similar train cases: never the picture, its patient, or one that is all but the same picture."""

@@ -169,7 +169,7 @@ def _condition(shares: Mapping[str, float], rng: Random) -> str:
 def _asked(bench: Bench, row: int, rng: Random) -> tuple[Case, str]:
     """A question of the set's own kind on this picture, and its right option; now and then to be answered by yes or no, or
     without options, so that neither tells whether an expert is to be called."""
-    label, words = bench.records[row].labels[0], asked.wording("sets")[bench.source.name]
+    label, words = bench.records[row].labels[0], bench.words
     seen = (bench.source.modality, bench.source.body_part)
     draw = rng.random()
     if draw < _OPEN:
@@ -182,7 +182,7 @@ def _asked(bench: Bench, row: int, rng: Random) -> tuple[Case, str]:
     options = diagnosis.spelled(tuple(words["labels"]), words, rng)
     text, right = diagnosis.question(words, rng), options[label]
     shown = asked.shuffled(options.values(), rng)
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 and words["groupings"]:
         text, right, shown = diagnosis.grouping(label, words, rng)
     return asked.case(text, shown, seen), right
 

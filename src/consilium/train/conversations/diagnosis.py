@@ -8,23 +8,31 @@ from random import Random
 from typing import Any
 
 from consilium.datasets.folder import read_folder
-from consilium.train.conversations import asked
+from consilium.errors import DataError
+from consilium.train.conversations import asked, spoken
 from consilium.train.conversations.group import Branch, Item
 from consilium.train.mixture import Source
 
 
 def items(source: Source, data: Path) -> list[Item]:
-    """Every picture of the set with its class."""
+    """Every picture of the set with its class; what has none is left out. DataError where several may hold at once."""
     folder = read_folder(data / source.folder, where=source.where)
+    if not folder.exclusive:
+        raise DataError(
+            f"source {source.name} has several labels a picture, and reader diagnosis tells one class each."
+        )
+    spoken.of(source, folder.classes)
+    known = {"classes": folder.classes}
     return [
-        Item(f"{source.folder}/{record.row['path']}", record.split, record.patient, source.licence, record.labels)
-        for record in folder.records
+        Item(f"{source.folder}/{r.row['path']}", r.split, r.patient, source.licence, r.labels, known)
+        for r in folder.records
+        if r.labels
     ]
 
 
 def talk(item: Item, source: Source, rng: Random) -> list[Branch]:
     """All classes as options first, then two of the other kinds, and so on by turns."""
-    label, words = item.labels[0], asked.wording("sets")[source.name]
+    label, words = item.labels[0], spoken.of(source, item.facts["classes"])
     seen = (source.modality, source.body_part)
     branches = [_all_classes(label, words, seen, rng)]
     while len(branches) < source.branches:
@@ -32,9 +40,9 @@ def talk(item: Item, source: Source, rng: Random) -> list[Branch]:
         if len(branches) % 2:
             make = _some_classes if draw < 0.25 else _grouped if draw < 0.45 else _yes_no if draw < 0.88 else _open
             branches.append(make(label, words, seen, rng))
-        elif draw < 0.2:
+        elif draw < 0.2 and source.modality:
             branches.append(asked.modality(source.modality, rng))
-        elif draw < 0.4:
+        elif draw < 0.4 and source.body_part:
             branches.append(asked.body_part(seen, rng))
         else:
             other = _description if draw < 0.65 else _yes_no if draw < 0.85 else _open
@@ -43,7 +51,7 @@ def talk(item: Item, source: Source, rng: Random) -> list[Branch]:
 
 
 def describe(item: Item, source: Source, rng: Random) -> Branch | None:
-    words = asked.wording("sets")[source.name]
+    words = spoken.of(source, item.facts["classes"])
     return _description(item.labels[0], words, (source.modality, source.body_part), rng)
 
 
@@ -81,6 +89,8 @@ def _some_classes(label: str, words: Mapping[str, Any], seen: asked.Seen, rng: R
 
 
 def _grouped(label: str, words: Mapping[str, Any], seen: asked.Seen, rng: Random) -> Branch:
+    if not words["groupings"]:
+        return _some_classes(label, words, seen, rng)
     text, right, options = grouping(label, words, rng)
     return asked.ask("diagnosis", text, right, options, asked.told(seen, rng))
 
@@ -107,6 +117,8 @@ def _description(label: str, words: Mapping[str, Any], seen: asked.Seen, rng: Ra
         "modality": asked.modality_word(seen[0]),
         "part": seen[1].lower(),
     }
-    text = rng.choice(asked.wording("describe")["diagnosis"]).format(**fill)
+    unknown = [name for name, known in (("{modality}", seen[0]), ("{part}", seen[1])) if not known]
+    ways = [way for way in asked.wording("describe")["diagnosis"] if not any(name in way for name in unknown)]
+    text = rng.choice(ways).format(**fill)
     told = seen if rng.random() < 0.4 else asked.UNTOLD
     return asked.ask("description", instruction, asked.sentence(text), (), told)

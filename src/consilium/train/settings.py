@@ -1,0 +1,82 @@
+"""Checks what a recipe's TOML says against the dataclass that it is meant for: names, types, ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+from consilium.errors import UsageError
+
+# Smallest value that means something; those not named here may be any.
+_LEAST = {"rate": 0, "blocks_rate": 0, "clip": 0, "epochs": 0, "keep": 0}
+_FROM = {
+    "tokens": 1,
+    "shown": 1,
+    "save_every": 1,
+    "batch": 1,
+    "layer": 1,
+    "rank": 0,
+    "blocks": 0,
+    "decay": 0,
+    "warm_up": 0,
+}
+_MOST = {"keep": 1, "warm_up": 1}
+PRECISIONS = ("float32", "bfloat16")
+_TEXT, _YES = "a text", "true or false"
+
+
+def check(
+    said: Mapping[str, Any],
+    kind: type,
+    where: str,
+    but: Sequence[str] = (),
+    more: Sequence[str] = (),
+    free: Sequence[str] = (),
+) -> None:
+    """Raises UsageError, naming `where` and what there is, where `said` does not make a `kind`.
+
+    but   fields that are filled in elsewhere; more: names that belong beside its own; free: fields that need not be said.
+    """
+    known = {field.name: field for field in fields(kind) if field.name not in but}
+    unknown = sorted(set(said) - set(known))
+    if unknown:
+        raise UsageError(f"{where} has no setting {', '.join(unknown)}; there are: {', '.join([*more, *known])}.")
+    must = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and n not in free]
+    missing = [name for name in must if name not in said]
+    if missing:
+        raise UsageError(f"{where} does not say {', '.join(missing)}.")
+    for name, value in said.items():
+        wrong = _wrong(name, str(known[name].type), value)
+        if wrong:
+            raise UsageError(f"{where}: {name} is {value!r}; {wrong} was expected.")
+
+
+def _wrong(name: str, kind: str, value: Any) -> str:
+    """What was expected, "" where the value will do."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name == "precision":
+        return "" if value in PRECISIONS else " or ".join(PRECISIONS)
+    if kind == "str":
+        return "" if isinstance(value, str) else _TEXT
+    if kind == "bool":
+        return "" if isinstance(value, bool) else _YES
+    if kind == "int" and not (number and isinstance(value, int)):
+        return "a whole number"
+    if kind in ("int", "float"):
+        return _range(name) if not number or _out(name, value) else ""
+    if kind.startswith("tuple"):
+        fits = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+        return "" if fits else "a list of names"
+    shares = isinstance(value, Mapping) and all(isinstance(v, (int, float)) and v >= 0 for v in value.values())
+    return "" if shares else "a table { NAME = SHARE }"
+
+
+def _out(name: str, value: float) -> bool:
+    low = value <= _LEAST[name] if name in _LEAST else value < _FROM.get(name, value)
+    return low or value > _MOST.get(name, value) or value != value
+
+
+def _range(name: str) -> str:
+    least = f" above {_LEAST[name]}" if name in _LEAST else f" of at least {_FROM[name]}" if name in _FROM else ""
+    return f"a number{least}{f' and at most {_MOST[name]}' if name in _MOST else ''}"
