@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from consilium.errors import UsageError
-from consilium.train import settings
+from consilium.train import checks
 from consilium.train.loop import Plan
 from consilium.train.warmstart import WarmPlan
 
@@ -95,7 +95,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     stages = table.pop("stages", {})
     if not isinstance(stages, dict) or not stages or not all(isinstance(body, dict) for body in stages.values()):
         raise UsageError(f"{path} has no [stages.NAME]; look at configs/train/native.toml.")
-    settings.check(table, Recipe, f"recipe {path}", but=("stages",))
+    checks.check(table, Recipe, f"recipe {path}", but=("stages",))
     recipe = Recipe(**table)
     made = tuple(_stage(name, dict(body), recipe) for name, body in stages.items())
     _demand_order(made)
@@ -123,14 +123,14 @@ def _stage(name: str, body: dict[str, Any], recipe: Recipe) -> Stage:
     if kind is Plan:
         body.setdefault("precision", recipe.precision)
     body.setdefault("seed", recipe.seed)
-    settings.check(
+    checks.check(
         {**own, "name": name, "mix": own.get("mix", {})},
         Stage,
         f"stage {name}",
         but=("plan",),
         free=("after", "learns"),
     )
-    settings.check(body, kind, f"stage {name}", more=OWN)
+    checks.check(body, kind, f"stage {name}", more=OWN)
     learns = tuple(own.get("learns", ["projector"]))
     if not learns or not set(learns) <= set(LEARNABLE):
         raise UsageError(f"stage {name} learns {', '.join(learns) or 'nothing'}; it may learn {', '.join(LEARNABLE)}.")
