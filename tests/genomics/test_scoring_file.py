@@ -136,3 +136,25 @@ def test_saige_means_its_second_allele_and_metal_its_first(tmp_path: Path) -> No
 def test_of_plink2s_glm_the_other_allele_is_that_which_is_not_a1(tmp_path: Path) -> None:
     rows = "1\t100\trs1\tA\tG\tG\t0.5\n1\t200\trs2\tC\tT\tC\t0.5\n"
     assert table_of(tmp_path, "#CHROM\tPOS\tID\tREF\tALT\tA1\tBETA\n" + rows) == (["G", "C"], ["A", "T"])
+
+
+def test_a_name_in_other_signs_is_the_same_name(tmp_path: Path) -> None:
+    rows = "1\t100\trs1\tA\tG\tG\tA\t0.5\n"
+    head = "Chr\tPosition\tSNP.ID\tA1\tA2\tEffect.Allele\tOther-Allele\tBETA\n"
+    assert table_of(tmp_path, head + rows) == (["G"], ["A"]), "what is called the effect allele is it, not A1"
+
+
+def test_the_gwas_catalogs_harmonised_positions_are_of_grch38(tmp_path: Path) -> None:
+    text = "hm_rsid\thm_chrom\thm_pos\tchromosome\tbase_pair_location\teffect_allele\tbeta\nrs1\t1\t2000\t1\t1000\tA\t0.1\n"
+    new = _read(tmp_path / "s.txt", text, "GRCh38")
+    assert (new.build, key_position(new.key).tolist()) == ("GRCh38", [2000])
+    old = _read(tmp_path / "s.txt", text, "GRCh37", build="GRCh37")
+    assert (old.build, key_position(old.key).tolist()) == ("GRCh37", [1000])
+
+
+def test_only_rows_that_hold_a_value_are_taken(tmp_path: Path) -> None:
+    text = "ID\tA1\tTEST\tBETA\nrs1\tA\tADD\t1\nrs1\tA\tAGE\t2\nrs2\tC\t\t3\nrs3\tG\tadd\t4\n"
+    table = _read(tmp_path / "s.txt", text, only=("TEST", "ADD"), columns={"effect_weight": "BETA"})
+    assert (table.weights.tolist(), table.row.tolist()) == ([[1, 4]], [1, 4])
+    with pytest.raises(ScoringFileError, match="no row whose TEST is REC; those that it has: ADD, AGE, add, blank"):
+        _read(tmp_path / "s.txt", text, only=("TEST", "REC"))

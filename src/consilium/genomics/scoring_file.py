@@ -17,7 +17,7 @@ from consilium.errors import ReadError, ScoringFileError
 from consilium.genomics import score_kinds, tables
 from consilium.genomics.alleles import NONE, Alleles, chromosomes, site_keys
 from consilium.genomics.build import build_named
-from consilium.genomics.score_columns import roles_of, types_of
+from consilium.genomics.score_columns import harmonised_place, listed, roles_of, types_of
 from consilium.types import Array
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ class ScoreOptions:
     columns  role -> name of the column; effect_weight may name several with +.
     build    of its positions.
     blank    whether a blank weight is an error, means that the variant is not in that score (zero), or stays NaN (keep).
+    only     (column, value): only rows that hold the value there, in any case of letters, are taken.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     build: str | None = None
     blank: Literal["error", "zero", "keep"] = "error"
+    only: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,7 @@ def read_scores(
     """The scores of a file: one table, or one for each accession that it names.
 
     Where positions are given in two builds (the author's and the harmonised), those of the build `target` are taken. Raises
-    ScoringFileError where a column is missing or a weight is not a finite number.
+    ScoringFileError where a column is missing, a weight is not a finite number or no row is what options.only asks for.
     """
     options = options or ScoreOptions()
     try:
@@ -87,7 +89,8 @@ def read_scores(
             raise ScoringFileError(f"{path.name} is empty. Give a scoring file.")
         names = list(shape.names) or [f"column {i}" for i in range(1, len(shape.first) + 1)]
         roles = roles_of(path, shape, names, options.columns)
-        table = tables.whole(path, shape, names, types_of(names, roles))
+        types = types_of(names, roles) | ({options.only[0]: "string"} if options.only else {})
+        table = tables.whole(path, shape, names, types)
     except ScoringFileError:
         raise
     except ReadError as error:
@@ -96,7 +99,25 @@ def read_scores(
         raise ScoringFileError(f"{path.name} has a header and no variants. Give a scoring file.")
     facts = _facts(shape.comments)
     made = _table(_Source(path, facts, roles, {n.lower(): n for n in names}, options, target), table, book)
+    if options.only is not None:
+        held = _holding(path, table.column(options.only[0]), options.only)
+        made, table = _rows(made, held, made.names), table.take(held)
     return _by_accession(made, table)
+
+
+def _holding(path: Path, column: Any, only: tuple[str, str]) -> Array:
+    """Indices of the rows whose column holds the value."""
+    from pyarrow import compute
+
+    texts = compute.utf8_trim_whitespace(column)
+    held = compute.fill_null(compute.equal(compute.utf8_upper(texts), only[1].upper()), False).to_numpy()
+    if not held.any():
+        others = listed(sorted({text or "blank" for text in texts.unique().to_pylist()}))
+        raise ScoringFileError(
+            f"{path.name} has no row whose {only[0]} is {only[1]}; those that it has: {others}. Give the results of the additive "
+            "test: an effect for each copy of the allele."
+        )
+    return np.flatnonzero(held)
 
 
 @dataclass(frozen=True)
@@ -165,9 +186,11 @@ def _places(source: _Source, table: pyarrow.Table) -> tuple[Array, str | None]:
     in_name = re.search(r"hmPOS_(GRCh3[78])", source.path.name)
     stated = build_named(source.facts.get("genome_build"))
     sets: list[tuple[str, str, str | None]] = []
-    if {"hm_chr", "hm_pos"} <= set(source.lower):
+    if place := harmonised_place(source.lower):
         harmonised = build_named(source.facts.get("HmPOS_build")) or (in_name[1] if in_name else None)
-        sets.append((source.lower["hm_chr"], source.lower["hm_pos"], harmonised))
+        if place[0] == "hm_chrom":  # the GWAS Catalog's, which harmonises to this build alone
+            harmonised = "GRCh38"
+        sets.append((source.lower[place[0]], source.lower[place[1]], harmonised))
     elif in_name:
         stated = stated or in_name[1]
     if {"chromosome", "position"} <= set(source.roles):
@@ -215,15 +238,15 @@ def _by_accession(made: ScoreTable, table: pyarrow.Table) -> tuple[ScoreTable, .
     if len(accessions) == 1:
         return (replace(made, names=(accessions[0] or made.names[0],)),)
     labels = np.array(of.to_pylist())
-    return tuple(_rows(made, np.flatnonzero(labels == accession), accession) for accession in accessions)
+    return tuple(_rows(made, np.flatnonzero(labels == accession), (accession,)) for accession in accessions)
 
 
-def _rows(made: ScoreTable, index: Array, name: str) -> ScoreTable:
+def _rows(made: ScoreTable, index: Array, names: tuple[str, ...]) -> ScoreTable:
     import pyarrow
 
     return replace(
         made,
-        names=(name,),
+        names=names,
         key=made.key[index],
         ids=None if made.ids is None else made.ids.take(pyarrow.array(index)),
         effect=made.effect[index],

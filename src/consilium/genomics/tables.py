@@ -14,7 +14,7 @@ from consilium.errors import ConsiliumError, ReadError
 if TYPE_CHECKING:
     import pyarrow
 
-UNKNOWN = ("", "NA", "na", "NaN", "nan", "N/A", "null", "NULL", "None")
+UNKNOWN = ("", "NA", "#NA", "na", "NaN", "nan", "N/A", "null", "NULL", "None")
 """What the field writes where a value is not known."""
 
 _BLOCK_BYTES = 8 * 2**20
