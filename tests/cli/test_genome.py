@@ -13,7 +13,7 @@ from tests.genomics.cohort import Cohort, draw
 from typer.testing import CliRunner, Result
 
 from consilium.cli import genome
-from consilium.errors import BuildError, OverlapError
+from consilium.errors import BuildError, OverlapError, ScoringFileError
 
 Run = Callable[..., Result]
 
@@ -158,3 +158,19 @@ def test_statistics_become_scores(run: Run, files: tuple[Path, Path], tmp_path: 
     assert "50 tested, 50 genotyped, 50 after clumping" in done.output and "p0.1: 10  p1: 50" in done.output
     done = run("score", files[0], "--score", tmp_path / "made.tsv", "--build", "GRCh37", "--out", tmp_path / "o")
     assert "p0.1: 10 of 10 variants" in done.output
+
+
+def test_what_columns_of_statistics_hold_can_be_said(
+    run: Run, files: tuple[Path, Path], tmp_path: Path, cohort: Cohort
+) -> None:
+    rows = "".join(f"{i}\t{alt}\t2\t{1 + j}\n" for j, (*_, i, _, alt) in enumerate(cohort.sites))
+    (tmp_path / "g.tsv").write_text("SNP\tA1\tratio\tscore\n" + rows)
+    words = ["threshold", files[0], "--statistics", tmp_path / "g.tsv", "--effect", "ratio", "--p-value", "score"]
+    words += ["--p", "1e-40,1", "--r2", 0.9, "--out", tmp_path / "made.tsv"]
+    done = run(*words, "--effect-is", "or")
+    assert isinstance(done.exception, ScoringFileError) and not (tmp_path / "made.tsv").exists()
+    done = run(*words, "--effect-is", "or", "--p-is", "log10p")
+    assert done.exit_code == 0, done.output
+    assert "p1e-40: 11  p1: 50" in done.output
+    weights = {line.split("\t")[6] for line in (tmp_path / "made.tsv").read_text().splitlines()[1:]}
+    assert weights == {repr(float(np.log(2)))}

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.genomics.cohort import PLINK1, Cohort, draw, needs_plink1
+from tests.genomics.cohort import PLINK1, Cohort, draw, needs_plink1, needs_plink2, plink2
 
 from consilium.errors import GenotypeError, ScoringFileError
+from consilium.genomics.gwas import Reading
 from consilium.genomics.match import MatchPolicy
 from consilium.genomics.run import Request, score_files
 from consilium.genomics.threshold import Clumping, threshold
@@ -85,6 +86,37 @@ def test_plink_clumps_the_same(shared_data: Path, tmp_path: Path) -> None:
     assert len(ours & theirs) / len(ours | theirs) > 0.98
 
 
+@needs_plink2
+@pytest.mark.parametrize("modifier", ["", "log10"])
+def test_plink2s_own_regression_with_covariates_is_read(tmp_path: Path, modifier: str) -> None:
+    """A case-control trait that the third variant makes, with two covariates of which one explains more than any variant."""
+    cohort = draw(400, 30, missing=0)
+    random = np.random.default_rng(5)
+    age = random.normal(size=400)
+    liability = 2 * cohort.counts[3] + 2 * age + random.normal(size=400)
+    case = 1 + (liability > np.median(liability))
+    lines = [f"F{i} P{i} {case[i]} {age[i]:.6f} {random.normal():.6f}\n" for i in range(400)]
+    (tmp_path / "pheno.txt").write_text("FID IID T AGE PC1\n" + "".join(lines))
+    cohort.write_bed(tmp_path)
+    words = ["--bfile", "g", "--pheno", "pheno.txt", "--pheno-name", "T", "--covar", "pheno.txt"]
+    words += ["--covar-name", "AGE,PC1", "--glm", *modifier.split(), "--out", "o"]
+    plink2(tmp_path, *words)
+    (path,) = [one for one in tmp_path.glob("o.T.glm.*") if not one.name.endswith(".id")]
+    path.rename(tmp_path / "gwas.tsv")
+    request = Request(tmp_path / "g.bed", (), build="GRCh37", score_build="GRCh37", policy=MatchPolicy("keep"))
+    made = threshold(request, tmp_path / "gwas.tsv", tmp_path / "made.tsv", Clumping((1e-8, 1.0), r2=0.999))
+    table = [line.split("\t") for line in (tmp_path / "gwas.tsv").read_text().splitlines()]
+    at = {name: k for k, name in enumerate(table[0])}
+    additive = {row[at["ID"]]: row for row in table[1:] if row[at["TEST"]] == "ADD"}
+    assert {row[at["TEST"]] for row in table[1:]} == {"ADD", "AGE", "PC1"}
+    assert (made.tested, made.matched) == (30, 30)
+    rows = [line.split("\t") for line in (tmp_path / "made.tsv").read_text().splitlines()[2:]]
+    for name, _, _, allele, _, _, weight in rows:
+        assert allele == additive[name][at["A1"]]
+        assert float(weight) == pytest.approx(np.log(float(additive[name][at["OR"]])))
+    assert [row[0] for row in rows if float(row[5])] == ["rs3"]
+
+
 def test_what_cannot_be_thresholded(tmp_path: Path) -> None:
     cohort = draw(80, 5, missing=0)
     request = Request(cohort.write_bed(tmp_path), (), build="GRCh37", score_build="GRCh37")
@@ -92,9 +124,12 @@ def test_what_cannot_be_thresholded(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("\tP\n", "\tprob\n"))
     with pytest.raises(ScoringFileError, match="names no p-value known here"):
         threshold(request, path, tmp_path / "s.tsv")
-    threshold(request, path, tmp_path / "s.tsv", Clumping(p="prob"))
-    _statistics(path, cohort, [2.0] * 5)
-    with pytest.raises(ScoringFileError, match="none of the 5"):
+    threshold(request, path, tmp_path / "s.tsv", Clumping(reading=Reading(p="prob")))
+    _statistics(path, cohort, [0.5] * 5)
+    with pytest.raises(ScoringFileError, match=r"none of the 5 .* has a p-value of at most 0.1; the least is 0.5"):
+        threshold(request, path, tmp_path / "t.tsv", Clumping((0.05, 0.1)))
+    path.write_text(path.read_text().replace("\trs", "\tno").replace("\t20", "\t10"))
+    with pytest.raises(ScoringFileError, match=r"none of the 5 variants of g.tsv is in the genotypes \(5 absent\)"):
         threshold(request, path, tmp_path / "t.tsv")
     cohort.sites[0], cohort.sites[4] = cohort.sites[4], cohort.sites[0]
     with pytest.raises(GenotypeError, match="order of positions"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -55,7 +55,7 @@ def reference(
 def threshold(
     genotypes: Genotypes,
     statistics: Annotated[
-        Path, typer.Option(help="Summary statistics: effect allele, BETA or OR, P, and id or place.")
+        Path, typer.Option(help="Summary statistics: effect allele, BETA or OR, P or LOG10P, and id or place.")
     ],
     out: Annotated[Path, typer.Option(help="The scoring file to write, for `genome score`.")],
     bars: Annotated[str, typer.Option("--p", help="Greatest p-values, one score each.")] = "5e-8,1e-5,1e-3,0.05,0.5,1",
@@ -63,7 +63,14 @@ def threshold(
     kb: Annotated[float, typer.Option(help="Kilobases within which they do.")] = 250,
     people: Annotated[int, typer.Option(help="People in whom linkage is measured, at most.")] = 5000,
     effect: Annotated[str | None, typer.Option(help="Column of the effect, if not BETA or OR.")] = None,
+    effect_is: Annotated[
+        Literal["beta", "or"] | None,
+        typer.Option(help="Whether effects are betas or odds ratios; by default as named."),
+    ] = None,
     p_value: Annotated[str | None, typer.Option(help="Column of the p-value, if not P.")] = None,
+    p_is: Annotated[
+        Literal["p", "log10p"] | None, typer.Option(help="Whether these are p or -log10 p; by default as named.")
+    ] = None,
     build: Build = None,
     score_build: ScoreBuild = None,
     columns: Columns = None,
@@ -72,9 +79,13 @@ def threshold(
 ) -> None:
     """Make scores from the summary statistics of a study: clumping and p-value thresholds, linkage from the genotypes given.
 
+    Columns are known as plink, REGENIE, SAIGE, BOLT-LMM, GCTA, METAL, daner and the GWAS Catalog name them; of plink's tests ADD
+    alone is taken.
+
     Example: consilium genome threshold panel.bed --statistics gwas.tsv.gz --score-build GRCh37 --out my_scores.tsv
     """
     from consilium.errors import UsageError
+    from consilium.genomics.gwas import Reading
     from consilium.genomics.threshold import Clumping
     from consilium.genomics.threshold import threshold as make
 
@@ -85,9 +96,8 @@ def threshold(
         greatest = tuple(float(bar) for bar in split(bars))
     except ValueError:
         raise UsageError(f"--p takes p-values separated by commas, such as 5e-8,1e-3; not {bars!r}.") from None
+    reading = Reading(effect, p_value, effect_is, p_is, pairs(columns, "--columns"))
     with writing(out):
-        made = make(
-            request, statistics, out, Clumping(greatest, r2, kb, people, effect, p_value, pairs(columns, "--columns"))
-        )
+        made = make(request, statistics, out, Clumping(greatest, r2, kb, people, reading))
     typer.echo(f"{made.tested} tested, {made.matched} genotyped, {made.kept} after clumping: {out}")
     typer.echo("  ".join(f"{bar}: {n}" for bar, n in made.counts.items()))

@@ -59,7 +59,7 @@ def _of_table(found: Match, least: float) -> Iterator[ScoreReport]:
         matched = sum(int(n) for code, n in zip(codes, counts[:, i], strict=True) if code <= LAST_MATCHED)
         n = int(used[i].sum())
         overlap = matched / n if n else 0.0
-        share = float(got[i] / total[i]) if total[i] else 0.0
+        share = float(got[i] / total[i]) if total[i] and not np.isinf(total[i]) else 0.0
         refused = overlap < least or not matched
         yield ScoreReport(name, table.file, table.build, n, matched, overlap, share, refused, reasons, table.facts)
 

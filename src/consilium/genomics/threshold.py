@@ -10,33 +10,27 @@ from typing import Any
 import numpy as np
 
 from consilium.errors import GenotypeError, ScoringFileError
-from consilium.genomics import tables
 from consilium.genomics.alleles import Alleles, chromosome_name, key_chromosome, key_position
+from consilium.genomics.gwas import Reading, betas, p_values, statistics_of
 from consilium.genomics.ld import clump, neighbours
-from consilium.genomics.match import Match
+from consilium.genomics.match import REASONS, Match
 from consilium.genomics.run import Request, match_files, take_variants
-from consilium.genomics.scoring_file import ScoreOptions
 from consilium.types import Array
 
 BARS = (5e-8, 1e-5, 1e-3, 0.05, 0.5, 1.0)
-
-_EFFECTS = ("BETA", "beta", "OR", "odds_ratio", "LOG(OR)", "effect_weight")
-_P_VALUES = ("P", "p", "p_value", "P_BOLT_LMM", "PVAL", "pval", "p-value")
 
 
 @dataclass(frozen=True)
 class Clumping:
     """bars: greatest p of each score. Variants at most `kb` apart that correlate more than `r2` (squared) count as one.
 
-    Linkage is measured in at most `people` people, evenly drawn. effect and p name columns that are not called as usual."""
+    Linkage is measured in at most `people` people, evenly drawn. `reading` says what the names of the columns do not."""
 
     bars: Sequence[float] = BARS
     r2: float = 0.1
     kb: float = 250
     people: int = 5000
-    effect: str | None = None
-    p: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,24 +47,17 @@ class Clumped:
 def threshold(request: Request, statistics: Path, out: Path, how: Clumping | None = None) -> Clumped:
     """Write a scoring file with a score for each bar, for `consilium genome score`. An odds ratio enters as its logarithm.
 
-    Raises ScoringFileError where effect or p are missing or not numbers, GenotypeError where variants are not in order."""
+    Raises ScoringFileError where effect or p are missing or not what they are said to be, or no variant is left; GenotypeError
+    where variants are not in order."""
     how = how or Clumping()
-    effect, p = _columns(statistics, how)
-    columns = {**how.columns, "effect_weight": f"{effect}+{p}"}
-    options = ScoreOptions(columns, request.score_build, "keep")
-    found = match_files(replace(request, scores=(statistics,), options=options, min_overlap=0.0))
+    of = statistics_of(statistics, how.reading)
+    found = match_files(
+        replace(request, scores=(statistics,), options=of.options(request.score_build), min_overlap=0.0)
+    )
     (one,) = found.matches
-    sizes, values = one.table.weights
-    if effect.upper() in {"OR", "ODDS_RATIO"}:
-        if np.any(sizes <= 0):
-            raise ScoringFileError(f"{statistics.name} has odds ratios that are not positive. Correct them.")
-        sizes = np.log(sizes)
-    usable = one.matched & np.isfinite(sizes) & np.isfinite(values) & (values >= 0) & (values <= max(how.bars))
-    rows = np.flatnonzero(usable)
-    if not len(rows):
-        raise ScoringFileError(
-            f"none of the {len(one.table)} variants of {statistics.name} is in the genotypes with a p-value."
-        )
+    sizes = betas(of, one.table.weights[0])
+    values, order = p_values(of, one.table.weights[1])
+    rows = _usable(one, sizes, values, max(how.bars))
     entry, first = np.unique(one.entry[rows], return_index=True)
     rows = rows[first]
     mask = np.zeros(len(found.variants), bool)
@@ -83,21 +70,34 @@ def threshold(request: Request, statistics: Path, out: Path, how: Clumping | Non
     starts, linked = neighbours(
         found.genotypes, variants, _evenly(found.index, len(found.genotypes.people), how.people), how.r2, how.kb
     )
-    kept = clump(np.lexsort((variants.key, values[rows])), starts, linked)
+    kept = clump(np.lexsort((variants.key, order[rows])), starts, linked)
     counts = _write(out, one, rows[kept], (sizes, values), how.bars, found.book)
-    return Clumped(out, int(np.isfinite(values).sum()), int(one.matched.sum()), int(kept.sum()), counts)
+    return Clumped(out, int(np.count_nonzero(~np.isnan(values))), int(one.matched.sum()), int(kept.sum()), counts)
 
 
-def _columns(path: Path, how: Clumping) -> tuple[str, str]:
-    names = tables.layout(path).names
-    effect = how.effect or next((name for name in _EFFECTS if name in names), None)
-    p = how.p or next((name for name in _P_VALUES if name in names), None)
-    if effect is None or p is None:
+def _usable(one: Match, sizes: Array, values: Array, greatest: float) -> Array:
+    """Rows in the genotypes with an effect and a p of at most `greatest`. Raises ScoringFileError where there is none."""
+    known = one.matched & np.isfinite(sizes) & ~np.isnan(values)
+    rows = np.flatnonzero(known & (values <= greatest))
+    if len(rows):
+        return rows
+    file = one.table.file
+    if not one.matched.any():
+        counts = zip(*np.unique(one.reason, return_counts=True), strict=True)
+        reasons = ", ".join(f"{n} {REASONS[code]}" for code, n in counts)
         raise ScoringFileError(
-            f"{path.name} names no {'effect' if effect is None else 'p-value'} known here; its columns: {', '.join(names[:20])}. "
-            "Say which with --effect and --p-value."
+            f"none of the {len(one.table)} variants of {file} is in the genotypes ({reasons}). Check that both have the same "
+            "build, alleles and names of variants."
         )
-    return effect, p
+    if not known.any():
+        raise ScoringFileError(
+            f"none of the {int(one.matched.sum())} variants of {file} that are in the genotypes has both an effect and a p. "
+            "Name other columns with --effect and --p-value."
+        )
+    raise ScoringFileError(
+        f"none of the {int(known.sum())} variants of {file} that are in the genotypes has a p-value of at most {greatest:g}; the "
+        f"least is {values[known].min():g}. Give a greater one with --p."
+    )
 
 
 def _evenly(index: Array | None, people: int, most: int) -> Array:
