@@ -265,6 +265,15 @@ def test_what_is_not_known_is_not_guessed(tmp_path: Path, header: str, row: str,
         _made(tmp_path, cohort)
 
 
+def test_a_harmonised_effect_is_of_no_other_allele(tmp_path: Path) -> None:
+    cohort = draw(80, 6, missing=0)
+    _write(tmp_path, cohort, "SNP\teffect_allele\tother_allele\thm_beta\tP", "{id}\t{e}\t{o}\t{beta}\t{p}")
+    with pytest.raises(ScoringFileError, match="does not say which allele its effects are of"):
+        _made(tmp_path, cohort, Reading(effect="hm_beta"))
+    _made(tmp_path, cohort, Reading(effect="hm_beta", columns={"effect_allele": "effect_allele"}))
+    assert [float(row["p1"]) for row in _rows(tmp_path)] == pytest.approx(BETAS)
+
+
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     cohort = draw(80, 6, missing=0)
     _write(tmp_path, cohort, "SNP\tA1\tBETA\tP", "{id}\t{e}\t{beta}\t{p}")

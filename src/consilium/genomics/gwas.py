@@ -107,12 +107,12 @@ def _filled(path: Path, candidates: Sequence[str]) -> str | None:
 
 def _columns(path: Path, names: Sequence[str], effect: str, declared: Mapping[str, str]) -> dict[str, str]:
     """Role -> column, without the weights. A harmonised effect is of the harmonised allele, and no other is."""
-    own: dict[str, str] = {}
+    told = dict(declared)
     if _is_harmonised(effect):
-        own = {role: name for role, known in _HARMONISED.items() for name in _called(names, [known])}
-    roles = known_roles(path, names, {**own, **declared})
-    vague = "effect_allele" not in declared and plain(roles.get("effect_allele", ("",))[0]) == "allele"
-    if vague or "effect_allele" not in roles:
+        told = {role: name for role, known in _HARMONISED.items() for name in _called(names, [known])} | told
+    roles = known_roles(path, names, told)
+    by_name = plain(roles.get("effect_allele", ("",))[0])
+    if "effect_allele" not in told and (_is_harmonised(effect) or by_name in {"", "allele"}):
         raise ScoringFileError(
             f"{path.name} does not say which allele its effects are of; its columns: {listed(names, 20)}. Say it with --columns "
             "effect_allele=NAME --columns other_allele=NAME."
