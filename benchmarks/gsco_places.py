@@ -13,7 +13,8 @@ from typing import Any
 
 from consilium import registry
 from consilium.consult.panel import DEFAULT_ENCODER, Panel, index_folder
-from consilium.datasets.folder import SPLITS, FolderDataset, Record, read_folder
+from consilium.datasets.folder import FolderDataset, Record, read_folder
+from consilium.datasets.index_table import SPLITS
 from consilium.evaluate.council import Council
 from consilium.evaluate.once import RememberedGeneralist
 from consilium.evaluate.plan import thin

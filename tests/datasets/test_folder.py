@@ -79,7 +79,7 @@ def test_a_drawn_split_keeps_a_patient_together(tmp_path: Path) -> None:
         ("path,label,split", ["a.png,x,train", "b.png,x,val", "c.png,x,test"], "At least two"),
         ("path,label,split", ["a.png,x,train", "b.png,y,fold3"], "fold3"),
         ("path,kind,split", ["a.png,x,train"], "no column 'label'"),
-        ("file,label", ["a.png,x"], "path"),
+        ("where,label", ["a.png,x"], "path"),
         ("path,split,lesion", ["a.png,train,yes", "b.png,test,no"], "label"),
     ],
 )
@@ -154,7 +154,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path: Path, head: str) -> None:
     [
         ("path,label,split", "a.png,ill, left,train", "row 2: more cells than the header"),
         ("label,split,path", "ill,train", "row 2: no path"),
-        ("file,label", "a.png,ill", "needs a header with a column 'path', and has: file,label"),
+        ("where,label", "a.png,ill", "needs a header with a column 'path', and has: where,label"),
         ("path,label", "", "a header and no rows"),
     ],
 )

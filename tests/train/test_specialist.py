@@ -16,7 +16,8 @@ from consilium.encoders import patch_statistics
 from consilium.errors import DataError, MemberError, UsageError
 from consilium.registry import read_card
 from consilium.specialists import light
-from consilium.train.specialist import Recipe, folds, train
+from consilium.train.folds import folds
+from consilium.train.specialist import Recipe, train
 from consilium.types import Case, Image, Opinion, Study
 
 RECIPE = Recipe("finder", ("CR",), ("CHEST",), groups={"lesion": ("mass",)}, data_licence="CC0")

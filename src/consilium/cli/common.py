@@ -7,11 +7,14 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from consilium.errors import UsageError
+
+if TYPE_CHECKING:
+    from consilium.datasets.folder import FolderDataset
 
 
 def split(text: str | None) -> tuple[str, ...]:
@@ -52,6 +55,21 @@ def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
             raise UsageError(f"{option} takes NAME=VALUE, not {text!r}.")
         found[name.strip()] = value.strip()
     return found
+
+
+def read_dataset(folder: Path, labels: str | None, where: list[str] | None) -> FolderDataset:
+    """The dataset in a folder, by the options --labels and --where; how it was read is told on stderr."""
+    from consilium.datasets.folder import read_folder
+
+    data = read_folder(folder, label_columns=split(labels), where=pairs(where, "--where"))
+    for note in data.notes:
+        tell_note(note)
+    return data
+
+
+def tell_note(note: str) -> None:
+    """On stderr, so that JSON on stdout stays whole."""
+    typer.echo(f"note: {note}", err=True)
 
 
 def emit(value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consilium.cli.common import counting, emit, modality_named, pairs, split, writing
+from consilium.cli.common import counting, emit, modality_named, pairs, read_dataset, split, writing
 
 if TYPE_CHECKING:
     from consilium.evaluate.council import Council
@@ -250,11 +250,10 @@ def _council(
 
 
 def _task(folder: Path, labels: str | None, where: list[str] | None, wishes: tuple[Any, ...]) -> Task:
-    from consilium.datasets.folder import read_folder
     from consilium.evaluate.plan import Wishes, plan
 
     question, option, asked, modality, body_part, part, cases, normal = wishes
-    data = read_folder(folder, label_columns=split(labels), where=pairs(where, "--where"))
+    data = read_dataset(folder, labels, where)
     seen = modality_named(modality)
     return plan(data, Wishes(question, pairs(option, "--option"), split(asked), seen, body_part, part, cases, normal))
 

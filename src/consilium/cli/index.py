@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from consilium.cli.common import counting, emit, modality_named, pairs, split
+from consilium.cli.common import counting, emit, modality_named, pairs, split, tell_note
 
 app = typer.Typer(
     help="Build and look at indices of known cases, which answers cite as precedents.\n\nExample: consilium index list",
@@ -47,6 +47,7 @@ def build(
             licence=licence,
             label_columns=split(labels),
             progress=progress,
+            tell=tell_note,
         )
     replaced = f", {outcome['replaced']} replaced" if outcome["replaced"] else ""
     emit(outcome) if json else typer.echo(

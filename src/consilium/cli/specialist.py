@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from consilium.cli import adapters
-from consilium.cli.common import counting, emit, modalities_named, pairs, split, staging
+from consilium.cli.common import counting, emit, modalities_named, pairs, read_dataset, split, staging
 from consilium.cli.segment import segment
 
 app = typer.Typer(
@@ -47,13 +47,12 @@ def train(
     """
     from consilium import registry
     from consilium.consult.panel import DEFAULT_ENCODER
-    from consilium.datasets.folder import read_folder
     from consilium.settings import settings
     from consilium.train.specialist import Recipe
     from consilium.train.specialist import train as train_specialist
 
     _demand_name(name)
-    data = read_folder(folder, label_columns=split(labels), where=pairs(where, "--where"))
+    data = read_dataset(folder, labels, where)
     recipe = Recipe(
         name,
         modalities_named(modality),
@@ -108,7 +107,6 @@ def suite(
     """
     from consilium import registry
     from consilium.consult.panel import DEFAULT_ENCODER
-    from consilium.datasets.folder import read_folder
     from consilium.settings import settings
     from consilium.train import suite_report
     from consilium.train.specialist import Recipe
@@ -118,7 +116,7 @@ def suite(
     name = name or folder.resolve().name
     # The longest member's name is built from it: NAME_neighbours.
     _demand_name(name, at_most=50)
-    data = read_folder(folder, label_columns=split(labels), where=pairs(where, "--where"))
+    data = read_dataset(folder, labels, where)
     recipe = Recipe(
         name,
         modalities_named(modality),

@@ -1,40 +1,29 @@
 """A dataset in a folder: index.csv with a `path` column, or one sub-folder per class (ImageFolder).
 
-index.csv columns, by their first fitting name:
+index.csv columns, by their first fitting name (others' names for them, and other tables: see datasets/index_table.py):
     path                                         relative to the folder; required
     label | labels                               one class, or several joined by "|" (then the set is multi-label)
     split                                        train, val, test; where it is absent a split by patient is drawn
     patient_id | lesion_id | case_id | group | clip_id   whom the picture belongs to; absent: each picture its own
-Multi-label sets may instead have one 0/1 column per label (`label_columns`); a blank is "not labelled", never negative.
+Multi-label sets may instead have one 0/1 column per label (`label_columns`). A blank is "not labelled", never negative.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from consilium.errors import DataError, ReadError
-from consilium.formats.sniff import HEAD_BYTES, sniff
+from consilium.datasets.class_folders import class_folders, located
+from consilium.datasets.folder_notes import told
+from consilium.datasets.index_table import PATIENT_COLUMNS, SPLIT_WORDS, SPLITS, Table, cell, find_table, unread
+from consilium.errors import DataError
 from consilium.types import Array
 
-PATIENT_COLUMNS = ("patient_id", "lesion_id", "case_id", "subject_id", "group", "clip_id")
-SPLITS = ("train", "val", "test")
-_KNOWN = {"path", "label", "labels", "split", *PATIENT_COLUMNS}
-_SPLIT_WORDS = {
-    **{split: split for split in SPLITS},
-    "training": "train",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "testing": "test",
-}
-PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".nii", ".gz", ".nrrd"}
+_BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 
 @dataclass(frozen=True)
@@ -50,7 +39,11 @@ class Record:
 
 @dataclass(frozen=True)
 class FolderDataset:
-    """`classes` sorted; `exclusive`: exactly one class a picture; `targets(records)` is (n, classes) float32 with NaN."""
+    """`classes` sorted; `exclusive`: exactly one class a picture; `targets(records)` is (n, classes) float32 with NaN.
+
+    notes          how the folder was read, where it does not say so itself, and what was passed over
+    blank_is_none  of a multi-label set: a record without a label has none of them; else it is not labelled
+    """
 
     name: str
     folder: Path
@@ -60,6 +53,8 @@ class FolderDataset:
     label_columns: tuple[str, ...] = ()
     patient_column: str = ""
     split_source: str = "index.csv"
+    notes: tuple[str, ...] = ()
+    blank_is_none: bool = False
 
     def of(self, split: str) -> tuple[Record, ...]:
         return tuple(record for record in self.records if record.split == split)
@@ -68,7 +63,7 @@ class FolderDataset:
         """(n, classes) float32: 1 labelled so, 0 labelled otherwise, NaN not labelled."""
         if self.label_columns:
             return np.array([[_number(r.row.get(c, "")) for c in self.classes] for r in records], np.float32)
-        blank = [self.exclusive and not r.labels for r in records]
+        blank = [not r.labels and (self.exclusive or not self.blank_is_none) for r in records]
         return np.array(
             [
                 [float("nan") if none else float(c in r.labels) for c in self.classes]
@@ -87,7 +82,8 @@ def read_folder(
 ) -> FolderDataset:
     """Reads the index of `folder`.
 
-    label_columns  0/1 columns to learn, where the labels are spread over columns.
+    label_columns  0/1 columns to learn, where the labels are spread over columns. Where there are two or more and every row has
+                   exactly one 1 and no blank, they are classes that exclude each other.
     where          keep only rows with these values in these columns ({"licence_class": "open"}).
     no_finding     the label that says that none of the others holds; it is not a concept of its own in a multi-label set.
 
@@ -97,146 +93,104 @@ def read_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Give one with index.csv, or with one sub-folder per class.")
-    index = folder / "index.csv"
-    rows = _rows(index) if index.is_file() else _class_folders(folder)
-    if not rows:
+    table = find_table(folder, label_columns) or class_folders(folder)
+    if not table.rows:
         raise DataError(
-            f"{folder} has no index.csv, and no sub-folder with pictures for each class. Give it one or the other."
+            f"{folder} has no index.csv, and no sub-folder with pictures for each class.{unread(folder)} Give it one "
+            "or the other."
         )
-    absent = [c for c in (*(where or {}), *label_columns) if c not in rows[0]]
-    if absent:
-        raise DataError(f"{index} has no column {', '.join(absent)}; there are: {', '.join(rows[0])}.")
-    if len(set(label_columns)) < len(label_columns):
-        raise DataError(f"the labels name a column twice: {', '.join(label_columns)}.")
-    rows = [row for row in rows if all(row.get(column) == value for column, value in (where or {}).items())]
-    if not rows:
-        raise DataError(f"no row of {index} has {' and '.join(f'{c}={v}' for c, v in (where or {}).items())}.")
-    multiple = "labels" in rows[0]
-    if not multiple and not label_columns and "label" not in rows[0]:
-        raise DataError(f"{index} has no column 'label' or 'labels', only {', '.join(rows[0])}; name label columns.")
-    patient_column = next((c for c in PATIENT_COLUMNS if any(_cell(row, c) for row in rows)), "")
-    records = tuple(_record(folder, row, multiple, patient_column) for row in rows)
-    split_source = "index.csv"
+    rows = _chosen(table, label_columns, where or {})
+    records, patient_column, one_hot = _records(folder, table, rows, label_columns)
+    split_source = table.source
     if {record.split for record in records} != set(SPLITS):
-        records, split_source = draw_split(folder, records)
-    _check(folder, records)
-    classes = tuple(label_columns) or _classes(records, no_finding if multiple else "")
-    if len(classes) < (1 if label_columns or multiple else 2):
+        records, split_source = draw_split(folder, records, bool(patient_column))
+    spread = () if one_hot else tuple(label_columns)
+    _check(folder, records, spread)
+    exclusive = one_hot or not ("labels" in table.called or spread)
+    classes = spread or _classes(folder, records, "" if exclusive else no_finding)
+    if len(classes) < (2 if exclusive else 1):
         raise DataError(
             f"{folder} has {len(classes)} class: {', '.join(classes)}. At least two are needed to tell apart."
+            f"{unread(folder) if table.file == folder else ''}"
         )
-    return FolderDataset(
-        folder.resolve().name,
-        folder,
-        records,
-        classes,
-        not multiple and not label_columns,
-        tuple(label_columns),
-        patient_column,
-        split_source,
-    )
+    about = (exclusive, spread, patient_column, split_source)
+    data = FolderDataset(folder.resolve().name, folder, records, classes, *about)
+    return replace(data, notes=told(table, data, label_columns, where or {}))
 
 
-def _rows(index: Path) -> list[dict[str, str]]:
-    """The rows of a table separated by commas, semicolons or tabs, as spreadsheets write it; known columns in any case."""
-    try:
-        data = index.read_bytes()
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{index} cannot be read as text in UTF-8. Save it as CSV in UTF-8.") from error
-    head = text.split("\n", 1)[0].rstrip("\r")
-    cut = next((sign for sign in ",;\t" if "path" in map(_name, next(csv.reader([head], delimiter=sign), []))), None)
-    if cut is None:
-        raise DataError(f"{index} needs a header with a column 'path', and has: {head[:200] or 'nothing'}.")
-    try:
-        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=cut))
-    except csv.Error as error:
-        raise DataError(f"{index} cannot be read as a table: {error}.") from error
-    names = [_name(cell) for cell in table[0]]
-    rows = []
-    for number, cells in enumerate(table[1:], 2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
-            raise DataError(
-                f"{index}, row {number}: more cells than the header has. Put a cell with a {cut!r} in quotes."
-            )
-        row = dict(zip(names, [*cells, *[""] * (len(names) - len(cells))], strict=False))
-        if not row["path"].strip():
-            raise DataError(f"{index}, row {number}: no path. Add it, or take the row out.")
-        rows.append(row | {"path": row["path"].strip()})
+def _chosen(table: Table, label_columns: Sequence[str], where: Mapping[str, str]) -> list[dict[str, str]]:
+    """The rows that are asked for; DataError where a column is not there, or none holds the labels."""
+    absent = [c for c in (*where, *label_columns) if c not in (*table.columns, *table.called)]
+    if absent:
+        beside = unread(table.file) if table.file.is_dir() else ""
+        raise DataError(
+            f"{table.file} has no column {', '.join(absent)}; there are: {', '.join(table.columns)}.{beside}"
+        )
+    if len(set(label_columns)) < len(label_columns):
+        raise DataError(f"the labels name a column twice: {', '.join(label_columns)}.")
+    if not {"label", "labels"} & set(table.called) and not label_columns:
+        raise DataError(
+            f"{table.file} has no column 'label' or 'labels', only {', '.join(table.columns)}; name label columns."
+        )
+    rows = [row for row in table.rows if all(cell(row, c) == value.strip() for c, value in where.items())]
     if not rows:
-        raise DataError(f"{index} has a header and no rows. Add one for each picture.")
+        raise DataError(f"no row of {table.file} has {' and '.join(f'{c}={v}' for c, v in where.items())}.")
     return rows
 
 
-def _name(cell: str) -> str:
-    """A column's name; those that are known in lower case."""
-    name = cell.strip()
-    return name.lower() if name.lower() in _KNOWN else name
+def _records(
+    folder: Path, table: Table, rows: Sequence[dict[str, str]], label_columns: Sequence[str]
+) -> tuple[tuple[Record, ...], str, bool]:
+    """The records, the column of their patients, and whether the columns of labels exclude each other."""
+    patient_column = next((c for c in PATIENT_COLUMNS if any(cell(row, c) for row in rows)), "")
+    places = located(folder, dict.fromkeys(row["path"] for row in rows))
+    labels, one_hot = _one_hot(rows, label_columns), True
+    if not labels:
+        labels, one_hot = _labels(rows, "labels" in table.called), False
+    split = [cell(row, "split").lower() for row in rows]
+    records = (
+        Record(places[row["path"]], own, SPLIT_WORDS.get(part, part), cell(row, patient_column) or row["path"], row)
+        for row, own, part in zip(rows, labels, split, strict=True)
+    )
+    return tuple(records), patient_column, one_hot
 
 
-def _class_folders(folder: Path) -> list[dict[str, str]]:
-    """ImageFolder: folder/class/picture, or folder/split/class/picture. Pictures are known by their content."""
-    top = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "_")))
-    split_of = {p: _SPLIT_WORDS[p.name.lower()] for p in top if p.name.lower() in _SPLIT_WORDS}
-    class_folders = [(c, split_of[p]) for p in split_of for c in sorted(p.iterdir()) if c.is_dir()] or [
-        (c, "") for c in top
-    ]
-    beside = [p.name for p in top if split_of and p not in split_of and any(map(_is_picture, p.rglob("*")))]
-    if beside:
-        raise DataError(
-            f"{folder} has folders for splits, and pictures in {', '.join(beside)} too. Call it train, val or test, or move it."
-        )
-    return [
-        {"path": str(file.relative_to(folder)), "label": class_folder.name, "split": split}
-        for class_folder, split in class_folders
-        for file in sorted(class_folder.rglob("*"))
-        if _is_picture(file)
-    ]
+def _one_hot(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The label of each row, where every row has exactly one 1 and else 0 in two or more columns; else nothing."""
+    found: list[tuple[str, ...]] = []
+    for row in rows if len(columns) > 1 else ():
+        bits = [_BITS.get(cell(row, column), 2) for column in columns]
+        if max(bits) != 1 or sum(bits) != 1:
+            return []
+        found.append((columns[bits.index(1)],))
+    return found if len(set(found)) > 1 else []
 
 
-def _is_picture(file: Path) -> bool:
-    if file.name.startswith(".") or not file.is_file():
-        return False
-    if file.suffix.lower() in PICTURES:
-        return True
-    with file.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    try:
-        return sniff(head) not in {"ZIP", "gzip"}
-    except ReadError:
-        return False
+def _labels(rows: Sequence[Mapping[str, str]], multiple: bool) -> list[tuple[str, ...]]:
+    """What `label` says of each row, or `labels`, joined by "|"; by ";" where no row has a "|"."""
+    if not multiple:
+        return [(cell(row, "label"),) if cell(row, "label") else () for row in rows]
+    said = [cell(row, "labels") for row in rows]
+    apart = "|" if any("|" in text for text in said) else ";"
+    return [tuple(filter(None, map(str.strip, text.split(apart)))) for text in said]
 
 
-def _record(folder: Path, row: dict[str, str], multiple: bool, patient_column: str) -> Record:
-    said = (row["labels"] or "").split("|") if multiple else [row.get("label") or ""]
-    labels = tuple(filter(None, map(str.strip, said)))
-    path = folder / row["path"]
-    patient = _cell(row, patient_column) or row["path"]
-    split = _cell(row, "split").lower()
-    return Record(path, labels, _SPLIT_WORDS.get(split, split), patient, row)
-
-
-def _cell(row: Mapping[str, str], column: str) -> str:
-    return (row.get(column) or "").strip()
-
-
-def draw_split(folder: Path, records: Sequence[Record]) -> tuple[tuple[Record, ...], str]:
+def draw_split(folder: Path, records: Sequence[Record], patients_known: bool = True) -> tuple[tuple[Record, ...], str]:
     """What the index leaves open, by a hash of the patient, so that each falls in the same part on every machine: all three
-    parts, or a val out of train where only train and test are given."""
-    given = {record.split for record in records}
-    if given == {"train", "test"}:
-        cut = ((0.15, "val"), (1.0, "train"))
-        drawn = (r if r.split == "test" else replace(r, split=_part(r.patient, cut)) for r in records)
-        return tuple(drawn), "train and test as given, val drawn from train by patient"
+    parts, or out of train the one of val and test that is not given. DataError where other parts are given."""
+    given, by = {record.split for record in records}, "patient" if patients_known else "picture"
+    for there, drawn, share in (("test", "val", 0.15), ("val", "test", 0.2)):
+        if given == {"train", there}:
+            cut = ((share, drawn), (1.0, "train"))
+            made = (r if r.split == there else replace(r, split=_part(r.patient, cut)) for r in records)
+            return tuple(made), f"train and {there} as given, {drawn} drawn from train by {by}"
     if given != {""}:
         raise DataError(
-            f"the splits of {folder} are {', '.join(sorted(repr(s) for s in given))}; train, val and test, train and test, "
-            "or no split at all were expected."
+            f"the splits of {folder} are {', '.join(sorted(repr(s) for s in given))}; train, val and test, train and one of "
+            "them, or no split at all were expected."
         )
     bounds = ((0.7, "train"), (0.8, "val"), (1.0, "test"))
-    return tuple(replace(r, split=_part(r.patient, bounds)) for r in records), "drawn by patient, 70/10/20"
+    return tuple(replace(r, split=_part(r.patient, bounds)) for r in records), f"drawn by {by}, 70/10/20"
 
 
 def _part(patient: str, bounds: Sequence[tuple[float, str]]) -> str:
@@ -244,19 +198,23 @@ def _part(patient: str, bounds: Sequence[tuple[float, str]]) -> str:
     return next(part for bound, part in bounds if place <= bound)
 
 
-def _check(folder: Path, records: Sequence[Record]) -> None:
-    missing = [record.path for record in records if not record.path.is_file()]
-    if missing:
-        raise DataError(f"{len(missing)} of {len(records)} pictures of {folder} are not there, the first {missing[0]}.")
+def _check(folder: Path, records: Sequence[Record], label_columns: Sequence[str]) -> None:
     outside = [r.path for r in records if not r.path.resolve().is_relative_to(folder.resolve())]
     if outside:
         raise DataError(f"the index of {folder} points outside the folder ({outside[0]}); correct the path.")
-    said: dict[Path, Record] = {}
+    said: dict[tuple[Path, str], object] = {}
     for record in records:
-        if said.setdefault(record.path, record).labels != record.labels:
+        if said.setdefault((record.path, ""), record.labels) != record.labels:
             raise DataError(
                 f"{record.path} is in the index twice, with different labels. Keep one row, or join the labels by |."
             )
+        for column in label_columns:
+            value = cell(record.row, column)
+            bit = _BITS.get(value, value)
+            if value and said.setdefault((record.path, column), bit) != bit:
+                raise DataError(
+                    f"{record.path} is in the index twice, with different values of {column}. Keep the right row."
+                )
     splits: dict[str, set[str]] = {}
     for record in records:
         splits.setdefault(record.patient, set()).add(record.split)
@@ -268,8 +226,16 @@ def _check(folder: Path, records: Sequence[Record]) -> None:
         )
 
 
-def _classes(records: Sequence[Record], no_finding: str) -> tuple[str, ...]:
-    return tuple(sorted({label for record in records for label in record.labels} - {no_finding}))
+def _classes(folder: Path, records: Sequence[Record], no_finding: str) -> tuple[str, ...]:
+    """Every label but `no_finding`; DataError where two differ only in case."""
+    found = sorted({label for record in records for label in record.labels})
+    alike: dict[str, str] = {}
+    for label in found:
+        if alike.setdefault(label.casefold(), label) != label:
+            raise DataError(
+                f"{folder} has the labels {alike[label.casefold()]} and {label}, which differ only in case. Write both alike."
+            )
+    return tuple(label for label in found if label.casefold() != no_finding.casefold())
 
 
 def _number(text: str) -> float:

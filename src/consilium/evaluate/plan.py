@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from consilium.datasets.folder import SPLITS, FolderDataset, Record
+from consilium.datasets.folder import FolderDataset, Record
+from consilium.datasets.index_table import SPLITS
 from consilium.errors import DataError, UsageError
 from consilium.types import Array
 

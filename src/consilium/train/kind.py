@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from consilium import registry
@@ -17,10 +19,9 @@ NEARLY_ALL = 0.9
 
 def kind_of(encoded: Encoded, encoder: Encoder) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(modalities, body parts) of the pictures; UsageError where neither the headers nor the router say."""
-    modalities = {m for m in encoded.modalities if m}
-    if modalities and None not in encoded.modalities:
-        parts = {b for b in encoded.body_parts if b} if None not in encoded.body_parts else set()
-        return tuple(sorted(modalities)), tuple(sorted(parts))
+    modalities = _said(encoded.modalities)
+    if modalities:
+        return modalities, body_parts_of(encoded)
     recognised = _by_router(encoded, encoder)
     if recognised is None:
         raise UsageError(
@@ -29,6 +30,15 @@ def kind_of(encoded: Encoded, encoder: Encoder) -> tuple[tuple[str, ...], tuple[
         )
     modality, part = recognised.split("/")
     return (modality,), (part,)
+
+
+def body_parts_of(encoded: Encoded) -> tuple[str, ...]:
+    """The body parts that the headers name; () unless every one names one."""
+    return _said(encoded.body_parts)
+
+
+def _said(words: Sequence[str | None]) -> tuple[str, ...]:
+    return tuple(sorted({word for word in words if word})) if None not in words else ()
 
 
 def _by_router(encoded: Encoded, encoder: Encoder) -> str | None:

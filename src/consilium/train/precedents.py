@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,17 @@ def build(
     licence: str = "",
     label_columns: Sequence[str] = (),
     progress: Progress | None = None,
+    tell: Callable[[str], None] = lambda note: None,
 ) -> dict[str, Any]:
     """Adds the cases of `folder` in `splits` to the index `name` (LanceDB), chunk by chunk, each acknowledged when added; one
-    that is there with another label, modality or body part is replaced.
+    that is there with another label, modality or body part is replaced. `tell` is told how the folder was read.
 
     Returns {"name", "added", "replaced", "size"}. Raises DataError where the folder has no case in those splits, or nobody
     knows the modality of one: no case would find it.
     """
     data = read_folder(folder, where=where, label_columns=label_columns)
+    for note in data.notes:
+        tell(note)
     encoder = registry.get("encoders", DEFAULT_ENCODER).load()
     name = name or data.name
     retriever = registry.get("retrievers", "lance").load(
@@ -64,10 +67,13 @@ def build(
 
 
 def named(data: FolderDataset, records: Sequence[Record]) -> list[Record]:
-    """The records with their labels by name; of columns of labels, those of which nothing is noted are left out."""
-    if not data.label_columns:
+    """The records with their labels by name; where labels do not exclude each other, those of which nothing is noted are left
+    out."""
+    if data.exclusive:
         return list(records)
     targets = data.targets(records)
+    if not data.label_columns:
+        return [record for record, row in zip(records, targets, strict=True) if not np.isnan(row).all()]
     said = [tuple(c for c, y in zip(data.classes, row, strict=True) if y == 1) for row in targets]
     return [
         replace(record, labels=own or ("none of the labels",))

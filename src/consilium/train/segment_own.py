@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from consilium import formats
-from consilium.datasets.folder import PATIENT_COLUMNS
+from consilium.datasets.index_table import PATIENT_COLUMNS
 from consilium.errors import DataError
 from consilium.protocols import Card, Encoder
 from consilium.train.segment import Tell, train

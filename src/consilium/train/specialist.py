@@ -12,8 +12,6 @@ card filled from the untouched test split.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 from consilium.datasets.folder import FolderDataset, Record
-from consilium.errors import DataError
 from consilium.metrics import classification as metric
 from consilium.metrics.bootstrap import interval
 from consilium.nn import fit_head, region
@@ -31,11 +28,11 @@ from consilium.nn.light_head import LightHead, calibrated, to_probabilities
 from consilium.protocols import Card, Encoder
 from consilium.train import background
 from consilium.train.features import Encoded, Progress, encode
-from consilium.train.kind import kind_of
+from consilium.train.folds import checked, folds, labelled
+from consilium.train.kind import body_parts_of, kind_of
 from consilium.train.trained_folder import write
 from consilium.types import Array, Code, Score
 
-FOLDS = 5
 # Cosine of features above which two pictures count as nearly the same when the leak between splits is stated.
 NEAR = 0.995
 
@@ -105,26 +102,20 @@ def train(data: FolderDataset, recipe: Recipe, encoder: Encoder, room: Path, pro
 
 
 def prepare(data: FolderDataset, recipe: Recipe, encoder: Encoder, progress: Progress | None = None) -> Ready:
-    """Encodes, fills in what the recipe leaves open, keeps the splits apart. Raises as `train` does."""
+    """Encodes, fills in what the recipe leaves open, keeps the splits apart. Raises as `train` does: what the index alone shows,
+    before anything is encoded."""
+    checked(data, labelled(data, range(len(data.records))))
     encoded = encode(data.records, encoder, progress)
     if not recipe.modalities:
         modalities, body_parts = kind_of(encoded, encoder)
         recipe = replace(recipe, modalities=modalities, body_parts=recipe.body_parts or body_parts)
+    elif not recipe.body_parts:
+        recipe = replace(recipe, body_parts=body_parts_of(encoded))
     kept, dropped = _apart(data.records, encoded)
-    labelled = [i for i in kept if data.records[i].labels or not data.exclusive]
-    blank, kept = len(kept) - len(labelled), labelled
-    data, unlearnt = _learnable(data, kept)
+    known = labelled(data, kept)
+    blank, kept = len(kept) - len(known), known
+    data, unlearnt = checked(data, kept)
     both, test = (_part(data, encoded, kept, splits) for splits in (("train", "val"), ("test",)))
-    if not len(both.features) or not len(test.features):
-        raise DataError(
-            f"{data.folder} has {len(both.features)} pictures to learn from and {len(test.features)} to be tested on, split as: "
-            f"{data.split_source}. Add pictures, or say the split in a column of index.csv."
-        )
-    if len(set(both.folds)) < 2:
-        raise DataError(
-            f"the pictures of {data.folder} to learn from are all of one patient, so that none can be judged unseen. Add "
-            "pictures of other patients to train and val, or mend the patient column."
-        )
     near = _near_duplicates(both.features, test.features)
     counts = _counts(data, kept, dropped, near) | {"labels_without_train_pictures": unlearnt}
     counts |= {"without_label_left_out": blank} if blank else {}
@@ -157,31 +148,6 @@ def choose(part: Part, exclusive: bool) -> tuple[Shape, HeldOut]:
         for shape in fit_head.LADDER
     ]
     return min(tried, key=lambda pair: loss(pair[1]))
-
-
-def folds(records: Sequence[Record], patients_known: bool, seed: int = 0) -> Array:
-    """(n,) fold of each record, 0 to FOLDS - 1: all pictures of a patient in one; without patients, neighbouring files of
-    one label in one. Another seed draws other folds by the same rule."""
-    if patients_known:
-        salt = f"{seed} " if seed else ""
-        drawn = {r.patient: int(hashlib.sha256((salt + r.patient).encode()).hexdigest()[:8], 16) for r in records}
-        if len({number % FOLDS for number in drawn.values()}) < 2:  # of few patients all may fall into one fold
-            drawn = {patient: place for place, patient in enumerate(sorted(drawn, key=lambda p: drawn[p]))}
-        return np.array([drawn[r.patient] % FOLDS for r in records])
-    place: dict[tuple[str, ...], list[int]] = {}
-    for i in sorted(range(len(records)), key=lambda i: _natural(records[i].path.name)):
-        place.setdefault(records[i].labels, []).append(i)
-    found = np.zeros(len(records), int)
-    draw = np.random.default_rng(seed)
-    for rows in place.values():
-        turn = draw.integers(len(rows)) if seed else 0
-        found[rows] = (np.arange(len(rows)) + turn) % len(rows) * FOLDS // len(rows)
-    return found
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Orders slice_2 before slice_10."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def evaluate(p: Array, foreign: Array, ready: Ready) -> tuple[Score, ...]:
@@ -231,20 +197,6 @@ def _part(data: FolderDataset, encoded: Encoded, kept: Sequence[int], splits: Se
     patients = tuple(r.patient for r in records)
     own = folds(records, bool(data.patient_column))
     return Part(encoded.features[rows], data.targets(records), patients, own, tuple(rows))
-
-
-def _learnable(data: FolderDataset, kept: Sequence[int]) -> tuple[FolderDataset, list[str]]:
-    """The data without the labels that no train picture shows. Among exclusive classes that is an error: a picture of the
-    missing class would be called another."""
-    records = [data.records[i] for i in kept if data.records[i].split == "train"]
-    seen = np.nansum(data.targets(records), axis=0) if records else np.zeros(len(data.classes))
-    missing = [label for label, count in zip(data.classes, seen, strict=True) if not count]
-    if missing and (data.exclusive or len(missing) == len(data.classes)):
-        raise DataError(
-            f"{data.folder} has no train picture of {', '.join(missing)}; there is nothing to learn from. Add some, or say the "
-            f"split in a column of index.csv (split now: {data.split_source})."
-        )
-    return replace(data, classes=tuple(c for c in data.classes if c not in missing)), missing
 
 
 def _near_duplicates(seen: Array, test: Array) -> int:

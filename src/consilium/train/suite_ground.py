@@ -23,7 +23,8 @@ from consilium.nn.light_head import distance
 from consilium.protocols import Card, Encoder, Features
 from consilium.settings import settings
 from consilium.train.features import encode
-from consilium.train.specialist import FOLDS, Ready, bounds, folds
+from consilium.train.folds import FOLDS, folds
+from consilium.train.specialist import Ready, bounds
 from consilium.types import Array, Image
 
 Tell = Callable[[str, float], None]

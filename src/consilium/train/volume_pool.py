@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from consilium.datasets.folder import SPLITS, FolderDataset
+from consilium.datasets.folder import FolderDataset
+from consilium.datasets.index_table import SPLITS
 from consilium.errors import DataError
 from consilium.metrics import classification as metric
 from consilium.metrics.bootstrap import interval

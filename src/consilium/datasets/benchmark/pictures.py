@@ -22,7 +22,8 @@ from consilium.datasets.benchmark import rows as table
 from consilium.datasets.benchmark.description import Description, Layout
 from consilium.datasets.benchmark.rows import Row
 from consilium.datasets.benchmark.splits import known, numbered, settled, split_of
-from consilium.datasets.folder import PICTURES, FolderDataset, Record
+from consilium.datasets.class_folders import PICTURES
+from consilium.datasets.folder import FolderDataset, Record
 from consilium.errors import DataError
 
 

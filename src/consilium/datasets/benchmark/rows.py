@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from consilium.datasets.folder import PICTURES
+from consilium.datasets.class_folders import PICTURES
 from consilium.errors import DataError
 
 Row = dict[str, Any]

@@ -56,7 +56,14 @@ def settled(
     there([record.path for record in kept], place)
     classes = tuple(sorted(description.classes))
     return FolderDataset(
-        description.name, place, kept, classes, description.exclusive, split_source=source, **_columns(classes, facts)
+        description.name,
+        place,
+        kept,
+        classes,
+        description.exclusive,
+        split_source=source,
+        blank_is_none=True,
+        **_columns(classes, facts),
     )
 
 

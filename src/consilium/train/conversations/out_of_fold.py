@@ -16,7 +16,7 @@ from consilium.errors import MemberError
 from consilium.nn import fit_head, light_head, region
 from consilium.nn.light_head import LightHead, to_probabilities
 from consilium.protocols import Card, Encoder
-from consilium.train.specialist import folds
+from consilium.train.folds import folds
 from consilium.types import Array, Code, Finding, Opinion, Score
 
 
