@@ -158,3 +158,15 @@ def test_figures_and_tests_are_those_of_yes_and_no(data: FolderDataset, tmp_path
 def test_specialists_are_not_forced_on_all_labels_at_once(data: FolderDataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"one label at a time; write \{label\}"):
         run(evaluation(data, tmp_path, "moed", study=arbitration.STUDY))
+
+
+def test_a_picture_with_blank_labels_is_not_asked_about(data: FolderDataset) -> None:
+    index = data.folder / "index.csv"
+    asked, unlabelled = len(plan(data, Wishes()).items()), plan(data, Wishes()).unlabelled
+    first = next(record for record in data.of("test") if record.labels)
+    lines = index.read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith(first.row["path"]))
+    lines[place] = lines[place].replace(first.row["labels"], "")
+    index.write_text("\n".join(lines) + "\n")
+    task = plan(read_folder(data.folder), Wishes())
+    assert len(task.items()) == asked - 1 and task.unlabelled == unlabelled + 1

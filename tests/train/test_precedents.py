@@ -57,6 +57,16 @@ def test_columns_of_labels_are_known_by_name(folder: Path) -> None:
     assert set(labels("mine")) == {"x", "y", "none of the labels"} and done["size"] < 12
 
 
+def test_blank_cells_among_several_labels_are_no_known_case(folder: Path) -> None:
+    index = folder / "index.csv"
+    index.write_text(index.read_text().replace("label", "Finding Labels", 1).replace("0.png,clear", "0.png,", 1))
+    told: list[str] = []
+    done = precedents.build(folder, "mine", modality="MR", tell=told.append)
+    assert labels("mine") == ["clear"] * 5 + ["mass"] * 6 and done["size"] == 11
+    assert "labels from 'Finding Labels'" in told[0]
+    assert any("1 of 20 pictures are not labelled" in note for note in told)
+
+
 def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     with pytest.raises(DataError, match=r"0\.png cannot be indexed.*take its row out"):

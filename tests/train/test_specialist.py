@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Picture
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from tests import phantoms
 
 from consilium.datasets.folder import Record, read_folder
@@ -17,7 +19,7 @@ from consilium.errors import DataError, MemberError, UsageError
 from consilium.registry import read_card
 from consilium.specialists import light
 from consilium.train.folds import folds
-from consilium.train.specialist import Recipe, train
+from consilium.train.specialist import Recipe, prepare, train
 from consilium.types import Case, Image, Opinion, Study
 
 RECIPE = Recipe("finder", ("CR",), ("CHEST",), groups={"lesion": ("mass",)}, data_licence="CC0")
@@ -160,3 +162,82 @@ def test_of_several_pictures_it_says_what_it_judged(folder: Path, tmp_path: Path
     both = of(*own)
     assert "the mean over 2 pictures" in both.caution and not both.findings[0].calibrated
     assert "1 of 2 views are unlike its training pictures: not judged" in of(own[0], stripes).caution
+
+
+class _Blind:
+    """An encoder that must not be asked."""
+
+    card = patch_statistics.CARD
+
+    def embed(self, images: list[Image], patches: bool = False) -> None:
+        raise AssertionError("a picture was encoded")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "by", "said"),
+    [
+        ("mass,train", "clear,train", "no train picture of mass"),
+        ("(mass|clear),test", ",test", "and 0 to be tested on"),
+    ],
+)
+def test_what_the_index_shows_is_refused_before_anything_is_encoded(
+    folder: Path, tmp_path: Path, pattern: str, by: str, said: str
+) -> None:
+    index = folder / "index.csv"
+    index.write_text(re.sub(pattern, by, index.read_text()))
+    with pytest.raises(DataError, match=said):
+        train(read_folder(folder), RECIPE, _Blind(), tmp_path / "room")  # type: ignore[arg-type]
+
+
+def test_what_the_duplicates_leave_is_checked_again(folder: Path, tmp_path: Path) -> None:
+    rows = [line.split(",") for line in (folder / "index.csv").read_text().splitlines()[1:]]
+    lost = [row[0] for row in rows if row[1:3] == ["mass", "train"]]
+    for name in lost:
+        (folder / name).write_bytes((folder / "8.png").read_bytes())  # all one picture, which is in the test split too
+    with pytest.raises(DataError, match="no train picture of mass"):
+        train(read_folder(folder), RECIPE, patch_statistics.load(), tmp_path / "room")
+
+
+def test_blank_labels_of_several_are_left_out(tmp_path: Path) -> None:
+    folder = phantoms.folder_of(tmp_path / "set")
+    index = folder / "index.csv"
+    head, *lines = index.read_text().replace(",clear,", ",No Finding,").splitlines()
+    lines = [re.sub(",(mass|No Finding),", ",,", line) if i % 10 == 3 else line for i, line in enumerate(lines)]
+    index.write_text("\n".join([head.replace("label", "labels"), *lines]) + "\n")
+    card = train(read_folder(folder), Recipe("several", ("CR",)), patch_statistics.load(), tmp_path / "room")
+    made = json.loads((tmp_path / "room/several/card.json").read_text())
+    assert [c.meaning for c in card.concepts] == ["mass"] and made["exclusive"] is False
+    blank = sum(",," in line for line in lines)
+    tested = sum(",test," in line and ",," not in line for line in lines)
+    assert made["fit"]["without_label_left_out"] == blank == 12 and card.scores[0].n == tested
+
+
+def test_body_parts_are_filled_from_the_headers_where_the_modality_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    (folder).mkdir()
+    rows = ["path,label,split,patient_id"]
+    for i in range(40):
+        dicom(folder / f"{i}.dcm", phantoms.draw(phantoms.LABELS[i % 2], i))
+        rows.append(f"{i}.dcm,{phantoms.LABELS[i % 2]},{('train', 'train', 'train', 'val', 'test')[i // 2 % 5]},p{i}")
+    (folder / "index.csv").write_text("\n".join(rows))
+    encoder = patch_statistics.load()
+    said = {
+        parts: prepare(read_folder(folder), Recipe("x", ("CR",), parts), encoder).recipe.body_parts
+        for parts in ((), ("HEAD",))
+    }
+    assert said == {(): ("CHEST",), ("HEAD",): ("HEAD",)}
+    dicom(folder / "3.dcm", phantoms.draw("mass", 3), part="")
+    assert prepare(read_folder(folder), Recipe("x", ("CR",)), encoder).recipe.body_parts == ()
+
+
+def dicom(path: Path, pixels: np.ndarray, part: str = "CHEST") -> None:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.StudyInstanceUID, data.SeriesInstanceUID = generate_uid(), generate_uid()
+    data.Modality, data.BodyPartExamined, data.PhotometricInterpretation = "CR", part, "MONOCHROME2"
+    data.Rows, data.Columns, data.SamplesPerPixel, data.PixelRepresentation = *pixels.shape, 1, 0
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelData = 8, 8, 7, pixels.tobytes()
+    data.save_as(path)

@@ -17,33 +17,36 @@ _NAMED = 12
 
 def told(table: Table, data: FolderDataset, label_columns: Sequence[str], where: Mapping[str, str]) -> tuple[str, ...]:
     """The notes on `data` as read from `table`, with the columns of labels and the choice of rows that were asked for."""
-    unused = _unused(table, data, (*label_columns, *where))
-    notes = (*_reading(table, data, label_columns, unused), *_patients(table, data, unused), *_found(data))
+    roles = _roles(table, data, label_columns)
+    unused = _unused(table, roles, (*label_columns, *where))
+    notes = (*_reading(table, data, roles, unused), *_patients(table, data, unused), *_found(data))
     return (*table.notes, *notes, *_labels(data, label_columns))
 
 
-def _unused(table: Table, data: FolderDataset, asked: Iterable[str]) -> str:
+def _roles(table: Table, data: FolderDataset, label_columns: Sequence[str]) -> dict[str, str]:
+    """What is read of the table -> the column that says it, but for columns of labels."""
+    labels = "labels" if "labels" in table.called else "label"
+    roles = {"path": "path", labels: "" if label_columns else labels, "patients": data.patient_column, "split": "split"}
+    return {what: table.called[role] for what, role in roles.items() if role in table.called}
+
+
+def _unused(table: Table, roles: Mapping[str, str], asked: Iterable[str]) -> str:
     """ ", " between the columns that nothing reads; those beyond a dozen are counted."""
-    label = () if data.label_columns else ("labels",) if "labels" in table.called else ("label",)
-    roles = ("path", *label, "split", data.patient_column)
-    read = {*asked, *_READ_TOO, *(table.called[role] for role in roles if role in table.called)}
+    read = {*asked, *_READ_TOO, *roles.values()}
     names = [name for name in table.columns if name and name not in read]
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
-def _reading(table: Table, data: FolderDataset, label_columns: Sequence[str], unused: str) -> Iterator[str]:
-    drawn = "drawn" in data.split_source
+def _reading(table: Table, data: FolderDataset, roles: Mapping[str, str], unused: str) -> Iterator[str]:
     if table.plain:
-        if drawn and "as given" in data.split_source:
+        if "as given" in data.split_source:
             yield f"split: {data.split_source}"
         return
-    roles = [("path", "path"), ("split", "split"), (data.patient_column, "patients")]
-    roles[1:1] = [] if label_columns else [("labels", "labels"), ("label", "label")]
-    named = [(what, table.called.get(role, "")) for role, what in roles if role]
-    parts = [f"{what} from {own!r}" for what, own in named if own]
-    if drawn or "split" not in table.called:
-        parts = [part for part in parts if not part.startswith("split ") or "as given" in data.split_source]
-        parts.append(f"split {data.split_source}" if drawn else f"split from {data.split_source}")
+    parts = [f"{what} from {own!r}" for what, own in roles.items() if what != "split"]
+    if "drawn" in data.split_source:
+        parts.append(f"split {data.split_source}")
+    else:
+        parts.append(f"split from {repr(roles['split']) if 'split' in roles else data.split_source}")
     yield f"{table.file.name}: {', '.join(parts)}" + (f"; not used: {unused}" if unused else "")
 
 
