@@ -1,10 +1,10 @@
-"""A dataset in a folder: index.csv with a `path` column, or one sub-folder per class (ImageFolder).
+"""A dataset in a folder: a table with a column of paths (index.csv), or one sub-folder per class (ImageFolder).
 
 index.csv columns, by their first fitting name (others' names for them, and other tables: see datasets/index_table.py):
     path                                         relative to the folder; required
     label | labels                               one class, or several joined by "|" (then the set is multi-label)
     split                                        train, val, test; where it is absent a split by patient is drawn
-    patient_id | lesion_id | case_id | group | clip_id   whom the picture belongs to; absent: each picture its own
+    patient_id | lesion_id | case_id | subject_id | group | clip_id   whom the picture belongs to; absent: each picture its own
 Multi-label sets may instead have one 0/1 column per label (`label_columns`). A blank is "not labelled", never negative.
 """
 
@@ -199,7 +199,8 @@ def _part(patient: str, bounds: Sequence[tuple[float, str]]) -> str:
 
 
 def _check(folder: Path, records: Sequence[Record], label_columns: Sequence[str]) -> None:
-    outside = [r.path for r in records if not r.path.resolve().is_relative_to(folder.resolve())]
+    whole = folder.resolve()
+    outside = [r.path for r in records if not r.path.resolve().is_relative_to(whole)]
     if outside:
         raise DataError(f"the index of {folder} points outside the folder ({outside[0]}); correct the path.")
     said: dict[tuple[Path, str], object] = {}
