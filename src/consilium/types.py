@@ -79,6 +79,7 @@ class Volume(_ComparesArrays):
     voxels      (slices, rows, columns) numbers in `units`.
     spacing_mm  (slice, row, column) distance between voxel centres.
     orientation 4x4 matrix from (column, row, slice) indices to millimetres in RAS+ patient space.
+    heights_mm  of the slices above the first, along the normal, where their distances differ from the usual one; else ().
     """
 
     voxels: Array
@@ -87,6 +88,7 @@ class Volume(_ComparesArrays):
     orientation: Array
     window: tuple[float, float] | None = None
     units: str = ""
+    heights_mm: tuple[float, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -160,8 +162,7 @@ class Region(_ComparesArrays):
 @dataclass(frozen=True)
 class Finding:
     """One statement: a concept with a probability in [0, 1], or a quantity with its UCUM unit ("mL", "mm", "mm2", "[hnsf'U]"; "1"
-    for a count). `site`: what was measured, or the side of the patient ("right", "left"). `image_uid`: of the picture that it was
-    measured in."""
+    for a count). `site`: what was measured, or the patient's side ("right", "left"). `image_uid`: of the picture measured."""
 
     concept: Code
     probability: float | None = None
@@ -268,7 +269,6 @@ class Completion:
 class Answer:
     """The signed answer. `choice` is one of the case's options or None; `choices` those that hold where several may, "No finding"
     if none does; `abstained` says why there is none.
-
     `probabilities` of options, `calibrated` or not; `citations`: what was relied on; `caution`: what speaks against it, or "".
     """
 

@@ -47,6 +47,7 @@ def test_shuffled_slices_are_ordered_by_position(folder_of):
     assert isinstance(volume, Volume)
     assert volume.voxels[:, 0, 0].tolist() == [0, 5, 10, 15, 20]
     assert volume.spacing_mm == (5, 0.5, 0.7)
+    assert volume.heights_mm == ()
     assert study.notes == ()
     np.testing.assert_allclose(volume.orientation @ [0, 0, 0, 1], [10, 20, 0, 1])
     np.testing.assert_allclose(volume.orientation @ [2, 3, 4, 1], [10 - 2 * 0.7, 20 - 3 * 0.5, 20, 1])
@@ -65,11 +66,13 @@ def test_a_gap_is_named(folder_of):
     (study,) = read(folder_of([at(z) for z in (0, 2, 4, 10, 12, 14)]))
     assert study.notes == ("gaps after slices 3: about 2 slices of 2 mm are missing",)
     assert study.images[0].spacing_mm[0] == 2
+    assert study.images[0].heights_mm == (0, 2, 4, 10, 12, 14)
 
 
 def test_uneven_spacing_is_named(folder_of):
     (study,) = read(folder_of([at(z) for z in (0, 2, 4.2, 6, 8)]))
     assert study.notes == ("uneven spacing of slices: 1.8 to 2.2 mm, 2 mm taken",)
+    assert study.images[0].heights_mm == (0, 2, 4.2, 6, 8)
 
 
 def test_copies_are_left_out_and_named(folder_of):

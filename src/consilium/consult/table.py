@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from consilium.consult import parse, several
+from consilium.consult import parse, several, uneven
 from consilium.consult.calls_json import tools
 from consilium.consult.panel import Panel
 from consilium.consult.prompt import NO_FINDING, Evidence, Profile, compose
@@ -104,7 +104,7 @@ class Table:
             except MissingPackageError as error:
                 return replace(silent, abstained=str(error))
         self._speaks(card)
-        return opinion if opinion.basis == basis else replace(opinion, basis=basis)
+        return uneven.cautioned(opinion if opinion.basis == basis else replace(opinion, basis=basis), seen)
 
     def _search(self) -> tuple[Precedent, ...]:
         images = self.views()

@@ -9,11 +9,11 @@ import numpy as np
 
 from consilium.formats.dicom import Frame, Place
 from consilium.formats.space import LPS_TO_RAS
+from consilium.imaging.stack import GAP, gaps
 from consilium.types import Array, Image, Study, Volume
 
 # Slices nearer than this are in one place: so many mm, or this share of a pixel where pixels are finer.
 _SAME_PLACE_MM, _SAME_PLACE_PIXELS = 0.01, 0.1
-_GAP = 1.5
 # How the notes begin that say that slices lie at uneven distances.
 UNEVEN = ("gaps after", "uneven spacing")
 _UNEVEN = 0.02
@@ -163,9 +163,10 @@ def _volume(layer: Sequence[Frame], number: int, notes: list[str]) -> Volume:
     first = layer[0]
     place, spacing = _placed(first), _spaced(first)
     positions = np.stack([_placed(frame).position for frame in layer])
-    steps = np.diff(positions @ place.normal)
+    heights = (positions - positions[0]) @ place.normal
+    steps = np.diff(heights)
     step = float(np.median(steps))
-    _note_steps(steps, step, notes)
+    even = _is_even(steps, step, notes)
     lean = (positions[-1] - positions[0]) / float(steps.sum())
     if np.linalg.norm(lean - place.normal) > _UNEVEN:
         notes.append("slices are shifted against each other (gantry tilt)")
@@ -182,18 +183,21 @@ def _volume(layer: Sequence[Frame], number: int, notes: list[str]) -> Volume:
         LPS_TO_RAS @ to_lps,
         _common_window(layer, notes),
         first.image.units,
+        () if even else tuple(round(float(height), 6) for height in heights),
     )
 
 
-def _note_steps(steps: Array, step: float, notes: list[str]) -> None:
-    gaps = np.flatnonzero(steps > _GAP * step)
-    if len(gaps):
-        missing = int(np.rint(steps[gaps] / step - 1).sum())
-        after = ", ".join(str(gap + 1) for gap in gaps[:8])
+def _is_even(steps: Array, step: float, notes: list[str]) -> bool:
+    """Whether the distances (slices - 1,) are all about `step`; what is odd of them is noted."""
+    before = len(notes)
+    found, missing = gaps(steps, step)
+    if len(found):
+        after = ", ".join(str(gap + 1) for gap in found[:8])
         notes.append(f"gaps after slices {after}: about {missing} slices of {step:.4g} mm are missing")
-    even = steps[steps <= _GAP * step]
-    if np.abs(even - step).max(initial=0) > _UNEVEN * step:
-        notes.append(f"uneven spacing of slices: {even.min():.4g} to {even.max():.4g} mm, {step:.4g} mm taken")
+    usual = steps[steps <= GAP * step]
+    if np.abs(usual - step).max(initial=0) > _UNEVEN * step:
+        notes.append(f"uneven spacing of slices: {usual.min():.4g} to {usual.max():.4g} mm, {step:.4g} mm taken")
+    return len(notes) == before
 
 
 def _common_window(layer: Sequence[Frame], notes: list[str]) -> tuple[float, float] | None:

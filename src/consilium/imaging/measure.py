@@ -10,6 +10,7 @@ import numpy as np
 
 from consilium.errors import UsageError
 from consilium.imaging.diameter import diameters
+from consilium.imaging.stack import places, shares
 from consilium.types import Array, Finding, Image, Segmentation, Study, Volume
 
 VOLUME, AREA, PICTURE_AREA = "volume", "area", "area of the picture"
@@ -54,12 +55,15 @@ class _Space:
     steps_mm  (2, 2 or 3) from one row and from one column to the next.
     size      and `unit` of one place: mL of a voxel, mm2 of a pixel; of a picture without spacing % of its area.
     to_right  change towards the patient's right with the (slice, row, column) index, None where the sides are not known.
+    places    (slices,) where each slice lies, and `shares`, how much it counts, in usual distances: see `imaging.stack`.
     """
 
     steps_mm: Array | None
     size: float
     unit: str
     to_right: Array | None
+    places: Array
+    shares: Array
 
 
 def measure(
@@ -67,9 +71,9 @@ def measure(
 ) -> tuple[Finding, ...]:
     """Findings of each concept in turn; `site` says what was measured, `quantity` and `unit` how much.
 
-    Of a Volume: "volume" (mL). Of an Image: "area" (mm2; on a projection in the plane of the detector), or "area of the picture"
-    (%) where its spacing is not known: then nothing is said in millimetres. Of a concept that was not found, these are 0 and
-    nothing more is said than 0 connected parts.
+    Of a Volume: "volume" (mL), each slice with the thickness that it stands for. Of an Image: "area" (mm2; on a projection in
+    the plane of the detector), or "area of the picture" (%) where its spacing is not known: then nothing is said in millimetres.
+    Of a concept that was not found, these are 0 and nothing more is said than 0 connected parts.
     "connected parts" (1): places that touch, be it by a corner (26 neighbours in a Volume, 8 in an Image); no part is too
     small to count. Of several, also "volume of the largest part", or its area.
     "longest diameter", "short axis" (mm): of the largest part, in the slice where that is largest (see `diameters`).
@@ -94,7 +98,7 @@ def measure(
         said = list(_nothing(space))
         if box is not None:
             mask = labels[box] == number
-            said = [*_amounts(mask, space), *_places(mask, box, labels.shape, space)]
+            said = [*_amounts(mask, space, space.shares[box[0]]), *_places(mask, box, labels.shape, space)]
             said += _intensity(values[box], mask) if shown.units == "HU" else ()
         common: dict[str, Any] = {"source": source, "image_uid": segmentation.image_uid}
         found += [Finding(concept, quantity=q, unit=unit, site=site, **common) for site, q, unit in said]
@@ -129,12 +133,15 @@ def _space_of(shown: Image | Volume, frontal: bool, oriented: bool) -> _Space:
         matrix = np.asarray(shown.orientation, float)[:3, :3]
         _check_spacing(matrix, shown.spacing_mm)
         to_right = matrix[0, ::-1] if oriented else None
-        return _Space(matrix[:, [1, 0]].T, abs(float(np.linalg.det(matrix))) / 1000, "mL", to_right)
+        size = abs(float(np.linalg.det(matrix))) / 1000
+        return _Space(matrix[:, [1, 0]].T, size, "mL", to_right, places(shown), shares(shown))
     to_right = np.array([0.0, 0.0, -1.0]) if frontal else None
+    alone = np.zeros(1), np.ones(1)
     if shown.spacing_mm is None:
-        return _Space(None, 100 / (shown.pixels.shape[0] * shown.pixels.shape[1]), "%", to_right)
+        return _Space(None, 100 / (shown.pixels.shape[0] * shown.pixels.shape[1]), "%", to_right, *alone)
     down, across = shown.spacing_mm
-    return _Space(np.diag([down, across]), down * across, "mm2", None if to_right is None else to_right * across)
+    to_right = None if to_right is None else to_right * across
+    return _Space(np.diag([down, across]), down * across, "mm2", to_right, *alone)
 
 
 def _check_spacing(matrix: Array, spacing_mm: tuple[float, float, float]) -> None:
@@ -159,14 +166,15 @@ def _nothing(space: _Space) -> Iterator[_Said]:
     yield PARTS, 0.0, "1"
 
 
-def _amounts(mask: Array, space: _Space) -> Iterator[_Said]:
-    """Of a mask (slices, rows, columns) cut to its box: all of it, its parts, and the diameters of the largest."""
+def _amounts(mask: Array, space: _Space, shares: Array) -> Iterator[_Said]:
+    """Of a mask (slices, rows, columns) cut to its box, and how much each of its slices counts: all of it, its parts, and the
+    diameters of the largest."""
     from scipy.ndimage import find_objects, generate_binary_structure, label
 
     parts, count = label(mask, generate_binary_structure(3, 3))
-    sizes = np.zeros(count + 1, np.int64)
-    for layer in parts:  # slice by slice: bincount copies what it counts into 64 bits
-        sizes += np.bincount(layer.ravel(), minlength=count + 1)
+    sizes = np.zeros(count + 1)
+    for layer, share in zip(parts, shares, strict=True):  # slice by slice: bincount copies what it counts into 64 bits
+        sizes += share * np.bincount(layer.ravel(), minlength=count + 1)
     sizes[0] = 0
     yield {"mL": VOLUME, "mm2": AREA}.get(space.unit, PICTURE_AREA), float(sizes.sum()) * space.size, space.unit
     yield PARTS, float(count), "1"
@@ -195,12 +203,14 @@ def _places(mask: Array, box: tuple[slice, ...], shape: tuple[int, ...], space: 
         yield LAST, float(box[0].stop), "1"
     if space.to_right is None:
         return
-    width = float(np.abs(space.to_right) @ shape)
+    lengths = (space.places[-1] + 1, *shape[1:])
+    width = float(np.abs(space.to_right) @ lengths)
     if space.unit == "mL" and width < _BOTH_SIDES_MM:
         return
+    indices = (space.places, np.arange(shape[1]), np.arange(shape[2]))
     along, down, across = (
-        step * (np.arange(cut.start, cut.stop) - (size - 1) / 2)
-        for step, cut, size in zip(space.to_right, box, shape, strict=True)
+        step * (index[cut] - (length - 1) / 2)
+        for step, index, cut, length in zip(space.to_right, indices, box, lengths, strict=True)
     )
     counts = np.zeros(3)
     for shift, layer in zip(along, mask, strict=True):

@@ -18,6 +18,7 @@ import numpy as np
 
 from consilium.errors import MemberError
 from consilium.imaging.measure import measure, sides_known
+from consilium.imaging.stack import amounts
 from consilium.nn import light_head
 from consilium.nn.outline import Outline, Recipe, expected_dice, largest_parts, outlined, recipe_of
 from consilium.nn.unet import Description, described, restored
@@ -142,9 +143,8 @@ class Segmenter:
 
     def _poor(self, item: Image | Volume, outline: Outline, dice: Array) -> str | None:
         """Why an outline is not given, or None."""
-        place = np.prod(item.spacing_mm) / 1000 if isinstance(item, Volume) else 1 / outline.labels.size
         unit = " mL" if isinstance(item, Volume) else " of the picture's area"
-        sizes = np.bincount(outline.labels.reshape(-1), minlength=len(dice) + 1)[1:] * place
+        sizes = amounts(outline.labels, item, len(dice))
         for number, concept in enumerate(self.card.concepts):
             name, size = concept.meaning, sizes[number]
             if self.limits.always and not size:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from consilium.errors import DataError
+from consilium.imaging.stack import amounts
 from consilium.nn import fit_head
 from consilium.nn.light_head import distance
 from consilium.nn.mask_judge import SIGNS
@@ -166,8 +167,7 @@ def credible(rows: Sequence[Row], table: Mapping[str, Any]) -> dict[str, object]
     sizes, extents = [], []
     for row in rows:
         labels, item = labels_of(row, table["canvas"]), shown(row.image, table["canvas"])
-        place = np.prod(item.spacing_mm) / 1000 if isinstance(item, Volume) else 1 / labels.size
-        sizes.append(np.bincount(labels.reshape(-1), minlength=len(table["labels"]) + 1)[1:] * place)
+        sizes.append(amounts(labels, item, len(table["labels"])))
         if isinstance(item, Volume):
             extents.append(_lengths(item))
     found: dict[str, object] = {}

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from tests.formats.out.conftest import OBLIQUE, labels_for, opinion_on, picture_of
+from tests.formats.out.conftest import AXIAL, OBLIQUE, labels_for, opinion_on, picture_of
 
 from consilium.errors import UsageError
 from consilium.formats import read
@@ -29,6 +29,25 @@ def test_nifti_has_the_labels_in_the_place_of_the_volume(series, tmp_path, heigh
     assert stored.get_data_dtype() == np.uint8
     assert bytes(stored.header["descrip"]).rstrip(b"\0") == b"1 left lung; 2 Lesion"
     assert (int(stored.header["intent_code"]), int(stored.header["sform_code"])) == (1002, 1)
+
+
+@pytest.mark.parametrize("axes", [AXIAL, OBLIQUE])
+def test_slices_that_are_missing_are_empty_and_the_others_where_they_lie(series, tmp_path, axes):
+    heights = [0, 3, 6, 15, 18, 24]
+    volume = picture_of(series(heights, axes))
+    said = opinion_on(volume)
+    path, beside = write_mask(said.segmentations[0], said, volume, tmp_path / "mask")
+    stored = nibabel.load(path)
+    labels = np.asarray(stored.dataobj)
+    there = [0, 1, 2, 5, 6, 8]
+    assert labels.shape == (10, 12, 9)
+    np.testing.assert_array_equal(labels[..., there], labels_for(volume).transpose(2, 1, 0))
+    assert not labels[..., [3, 4, 7]].any()
+    assert json.loads(beside.read_text(encoding="utf-8"))["missing_slices"] == [3, 4, 7]
+    normal = np.cross(axes[:3], axes[3:])
+    for place, height in zip(there, heights, strict=True):
+        expected = (normal * height + [-40.0, 17.0, 5.0]) * [-1, -1, 1]
+        np.testing.assert_allclose(stored.affine @ [0, 0, place, 1], [*expected, 1], atol=1e-4)
 
 
 def test_the_mask_of_a_nifti_read_back_lies_on_it(shared_data, tmp_path):

@@ -169,8 +169,11 @@ def test_the_bundles_are_json(series, tmp_path):
     assert all("P-1" in path.read_text(encoding="utf-8") for path in done.paths)
 
 
-@pytest.mark.parametrize(("heights", "said"), [([0, 5, 10, 20, 25], True), ([0, 5, 10, 15], False)])
-def test_that_a_mask_in_nifti_has_even_slices_is_said(series, tmp_path, heights, said):
+@pytest.mark.parametrize(
+    ("heights", "said"),
+    [([0, 5, 10.8, 15, 20], True), ([0, 5, 10, 22, 27], True), ([0, 5, 10, 20, 25], False), ([0, 5, 10, 15], False)],
+)
+def test_that_a_mask_in_nifti_has_even_slices_is_said_where_it_misplaces_them(series, tmp_path, heights, said):
     folder = series(heights)
     written = write(held_on(folder), tmp_path / "out", [folder], ["masks"])
     assert any("at even distances" in note for note in written.notes) == said

@@ -42,7 +42,8 @@ def write(
     sr     report.dcm                      a DICOM SR (TID 1500) of every opinion on the pictures, referring to those SEG that are
                                            written too
     fhir   fhir-r4.json, fhir-r5.json      Bundles of DiagnosticReport, Observations (those on the genome too), ImagingStudy
-    masks  mask-NN-SPECIALIST.nii.gz or .png, with .json: what its labels mean
+    masks  mask-NN-SPECIALIST.nii.gz or .png, with .json: what its labels mean, and which slices (from 0) are missing in the
+           volume and so empty in the mask
     overlays  overlay-NN-SPECIALIST.png    what was outlined over its picture, or over the slice that shows most of it
 
     sources  the files or folders that the case was read from: DICOM results refer to the instances in them. They belong to the
@@ -138,6 +139,7 @@ class _Making:
     def masks(self) -> None:
         from consilium.formats.out.coding import slug
         from consilium.formats.out.masks import write_mask
+        from consilium.imaging.stack import grid
 
         number = 0
         for opinion, chosen in self._drawn("masks"):
@@ -147,7 +149,7 @@ class _Making:
                 try:
                     shown = self._shown(segmentation)
                     self.paths += write_mask(segmentation, opinion, shown, stem)
-                    if isinstance(shown, Volume) and any(self._uneven(shown)):
+                    if isinstance(shown, Volume) and any(self._uneven(shown)) and grid(shown) is None:
                         self.notes.append(
                             f"masks: {stem.name}: NIfTI has its slices at even distances, which those of the volume are not"
                         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from consilium.errors import UsageError
 from consilium.formats.out.coding import colour, tidy
+from consilium.imaging.stack import grid
 from consilium.types import Image, Opinion, Segmentation, Volume
 
 _LABEL_INTENT = 1002
@@ -17,15 +18,21 @@ _DESCRIPTION = 79
 
 
 def nifti(segmentation: Segmentation, volume: Volume) -> Any:
-    """The labels as a nibabel Nifti1Image of uint8 (columns, rows, slices) with the volume's own orientation.
+    """The labels as a nibabel Nifti1Image of uint8 (columns, rows, slices) with the volume's own orientation; where slices are
+    missing and the others fit an even grid, on that grid, the missing ones empty.
 
     Raises UsageError where the labels are not of the volume's size.
     """
     import nibabel
 
     _check_size(segmentation, volume.voxels.shape)
-    affine = np.asarray(volume.orientation, dtype=float)
-    image = nibabel.Nifti1Image(np.ascontiguousarray(segmentation.labels.swapaxes(0, 2)), affine)
+    labels, affine = segmentation.labels, np.array(volume.orientation, dtype=float)
+    fitted = grid(volume)
+    if fitted is not None:
+        labels = np.zeros((fitted[0][-1] + 1, *labels.shape[1:]), np.uint8)
+        labels[fitted[0]] = segmentation.labels
+        affine[:3, 2] *= fitted[1] / volume.spacing_mm[0]
+    image = nibabel.Nifti1Image(np.ascontiguousarray(labels.swapaxes(0, 2)), affine)
     header = image.header
     header.set_xyzt_units("mm")
     header.set_intent(_LABEL_INTENT, name="Label")
@@ -75,15 +82,19 @@ def meanings(segmentation: Segmentation, opinion: Opinion) -> dict[str, Any]:
 
 
 def write_mask(segmentation: Segmentation, opinion: Opinion, shown: Image | Volume, stem: Path) -> tuple[Path, Path]:
-    """Writes `stem`.nii.gz or `stem`.png, and `stem`.json; returns both paths."""
+    """Writes `stem`.nii.gz or `stem`.png, and `stem`.json, which also names the slices that the volume lacks; returns both."""
+    said = meanings(segmentation, opinion)
     if isinstance(shown, Volume):
+        if (fitted := grid(shown)) is not None:
+            missing = np.setdiff1d(np.arange(fitted[0][-1]), fitted[0])
+            said |= {"missing_slices": missing.tolist()}
         path = stem.with_name(f"{stem.name}.nii.gz")
         nifti(segmentation, shown).to_filename(path)
     else:
         path = stem.with_name(f"{stem.name}.png")
         png(segmentation, shown).save(path)
     beside = stem.with_name(f"{stem.name}.json")
-    beside.write_text(json.dumps(meanings(segmentation, opinion), indent=1, ensure_ascii=False), encoding="utf-8")
+    beside.write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
     return path, beside
 
 
