@@ -2,6 +2,7 @@
 
 ConsiliumError                 1
 ├── UsageError                 2   the request cannot be carried out as written
+│   ├── NothingError               there is nothing that could be written
 │   ├── BuildError                 positions of two reference builds would be mixed, or one is not known
 │   └── OverlapError               too few of a score's variants are in the genotypes
 ├── ReadError                  3   a file cannot be read
@@ -34,6 +35,10 @@ class ConsiliumError(Exception):
 
 class UsageError(ConsiliumError):
     exit_code = 2
+
+
+class NothingError(UsageError):
+    pass
 
 
 class BuildError(UsageError):

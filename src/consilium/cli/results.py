@@ -34,8 +34,9 @@ def kinds_of(text: str) -> tuple[str, ...] | None:
 
 
 def results(held: Consultation, source: Path | None, folder: Path, formats: str) -> tuple[Path, ...]:
-    """Writes them into `folder` and returns their paths. Of kinds that were named, what cannot be is said on stderr, and
-    UsageError is raised where nothing could be. source: of the pictures, None where there are none."""
+    """Writes them into `folder` and returns their paths. What was lost is said on stderr. Of kinds that were named, so is what
+    there was nothing to write of, and UsageError is raised where no file could be. source: of the pictures, None: there are none.
+    """
     from consilium.errors import UsageError
     from consilium.formats import out
 
@@ -45,11 +46,10 @@ def results(held: Consultation, source: Path | None, folder: Path, formats: str)
         return ()
     with writing(folder):
         done = out.write(held, folder, [source] if source else [], kinds)
-    if named is not None:
-        for note in done.notes:
-            typer.echo(f"note: {note}", err=True)
-        if not done.paths:
-            raise UsageError("; ".join(done.notes))
+    for note in done.lost if named is None else done.notes:
+        typer.echo(f"note: {note}", err=True)
+    if named is not None and not done.paths:
+        raise UsageError("; ".join(done.notes))
     return done.paths
 
 

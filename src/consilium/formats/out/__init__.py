@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from consilium.errors import UsageError, extra
+from consilium.errors import NothingError, UsageError, extra
 from consilium.types import Consultation, Image, Opinion, Segmentation, Volume
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ KINDS = ("seg", "sr", "fhir", "masks", "overlays")
 
 @dataclass(frozen=True)
 class Written:
-    """The files that were written, and notes of what could not be, and why."""
+    """The files that were written, and notes of what could not be, and why. `lost`: those of the notes that tell of something
+    the consultation holds and a file lacks or misplaces; the others tell that there was nothing to write."""
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
 
 def write(
@@ -61,7 +63,8 @@ def write(
         steps["overlays"] = making.overlays
         for kind in (kind for kind in KINDS if kind in kinds):
             steps[kind]()
-        return Written(_moved(making.paths, folder), tuple(dict.fromkeys(making.notes)))
+        lost = tuple(note for note, is_lost in making.notes.items() if is_lost)
+        return Written(_moved(making.paths, folder), tuple(making.notes), lost)
 
 
 def _traced(sources: Sequence[Path], kinds: Sequence[str]) -> Mapping[str, Traced]:
@@ -93,13 +96,13 @@ def _moved(paths: Sequence[Path], folder: Path) -> tuple[Path, ...]:
 
 @dataclass(eq=False)
 class _Making:
-    """What has been made so far, in a folder that nobody looks into."""
+    """What has been made so far, in a folder that nobody looks into; each note with whether it tells of something lost."""
 
     held: Consultation
     traced: Mapping[str, Traced]
     place: Path
     paths: list[Path] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, bool] = field(default_factory=dict)
     outlines: list[tuple[Opinion, tuple[int, ...], Outline]] = field(default_factory=list)
 
     def seg(self) -> None:
@@ -111,9 +114,9 @@ class _Making:
             try:
                 outline = build(opinion, parts, self.traced, number)
             except UsageError as error:
-                self.notes.append(f"seg: {opinion.specialist}: {error}")
+                self._note(f"seg: {opinion.specialist}", error)
                 continue
-            self.notes += [f"seg: {note}" for note in outline.notes]
+            self.notes |= dict.fromkeys([f"seg: {note}" for note in outline.notes], False)
             self.outlines.append((opinion, chosen, outline))
             self._save(outline.dataset, f"segmentation-{number:02d}-{slug(opinion.specialist)}.dcm")
 
@@ -123,9 +126,9 @@ class _Making:
         try:
             report = build(self.held, self.traced, self.outlines)
         except UsageError as error:
-            self.notes.append(f"sr: {error}")
+            self._note("sr", error)
             return
-        self.notes += [f"sr: {note}" for note in report.notes]
+        self.notes |= dict.fromkeys([f"sr: {note}" for note in report.notes], True)
         self._save(report.items[0], "report.dcm")
 
     def fhir(self, subject: tuple[str, str] | None) -> None:
@@ -150,11 +153,10 @@ class _Making:
                     shown = self._shown(segmentation)
                     self.paths += write_mask(segmentation, opinion, shown, stem)
                     if isinstance(shown, Volume) and any(self._uneven(shown)) and grid(shown) is None:
-                        self.notes.append(
-                            f"masks: {stem.name}: NIfTI has its slices at even distances, which those of the volume are not"
-                        )
+                        odd = "NIfTI has its slices at even distances, which those of the volume are not"
+                        self.notes[f"masks: {stem.name}: {odd}"] = True
                 except UsageError as error:
-                    self.notes.append(f"masks: {opinion.specialist}: {error}")
+                    self._note(f"masks: {opinion.specialist}", error)
 
     def overlays(self) -> None:
         from PIL import Image as Picture
@@ -168,7 +170,7 @@ class _Making:
             try:
                 drawn = draw(self._shown(parts[0]), parts, opinion.findings)
             except UsageError as error:
-                self.notes.append(f"overlays: {opinion.specialist}: {error}")
+                self._note(f"overlays: {opinion.specialist}", error)
                 continue
             Picture.fromarray(drawn.pixels).save(path)
             self.paths.append(path)
@@ -184,7 +186,10 @@ class _Making:
                 found = True
                 yield opinion, tuple(chosen)
         if not found:
-            self.notes.append(f"{kind}: nothing was outlined")
+            self.notes[f"{kind}: nothing was outlined"] = False
+
+    def _note(self, whose: str, error: UsageError) -> None:
+        self.notes[f"{whose}: {error}"] = not isinstance(error, NothingError)
 
     def _uneven(self, volume: Volume) -> Iterator[str]:
         """What was noted on reading of the distances of its slices."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import consilium
-from consilium.errors import UsageError
+from consilium.errors import NothingError, UsageError
 from consilium.formats.out.coding import category, colour, concept, tidy
 from consilium.formats.out.sources import Traced, discreet, locate
 from consilium.formats.out.views import INSTEAD, is_placed, view
@@ -46,8 +46,8 @@ def build(
 
     `segmentations` lie on the same Image or Volume and may overlap; `traced` is `sources.trace` of the files it was read from.
     A concept of which no pixel was outlined gets no segment, and a note.
-    Raises UsageError where the sources are no DICOM, where sizes differ, where nothing was outlined at all, or where DICOM
-    has no way to refer to the source.
+    Raises UsageError where the sources are no DICOM, where sizes differ, or where DICOM has no way to refer to the source;
+    NothingError where nothing was outlined at all.
     """
     if len({segmentation.image_uid for segmentation in segmentations}) != 1:
         raise UsageError("a SEG needs outlines of one picture; build one for each picture")
@@ -57,7 +57,7 @@ def build(
     parts = [part for index, drawn in enumerate(segmentations) for part in _parts(drawn, index)]
     shown = [part for part in parts if (segmentations[part.index].labels == part.label).any()]
     if not shown:
-        raise UsageError("nothing was outlined: every mask is empty, so there is no SEG to write")
+        raise NothingError("nothing was outlined: every mask is empty, so there is no SEG to write")
     pixels = _stacked(segmentations, shown)
     empty = [
         f"{opinion.specialist}: nothing was outlined as {part.code.meaning}" for part in parts if part not in shown

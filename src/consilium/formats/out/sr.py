@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import consilium
-from consilium.errors import UsageError
+from consilium.errors import NothingError, UsageError
 from consilium.formats.out.coding import tidy
 from consilium.formats.out.groups import Grouped, groups_of
 from consilium.formats.out.seg import Outline
@@ -28,12 +28,12 @@ def build(
     A measurement group for each finding: its concept, probability or quantity with UCUM unit, site, and the algorithm;
     findings measured on one segment share a group that refers to it. An abstention is a group with its reason.
     outlines  what `seg.build` made, with whose it is and which of his segmentations it holds; they must be stored too.
-    Raises UsageError where no picture of the case is DICOM, where nobody said anything, or where the files are of
-    several patients.
+    Raises UsageError where no picture of the case is DICOM, where nothing was said that it could take, or where the files are
+    of several patients; NothingError where nobody said anything.
     """
     headers = _evidence(held, traced)
     if not held.opinions:
-        raise UsageError("no specialist was asked, so there is nothing to report; ask with specialists")
+        raise NothingError("no specialist was asked, so there is nothing to report; ask with specialists")
     notes: list[str] = []
     with discreet():
         groups: list[Any] = []
@@ -47,8 +47,10 @@ def build(
             said = groups_of(held, opinion, theirs)
             groups += said.items
             notes += said.notes
+        if not groups and notes:
+            raise UsageError(f"{'; '.join(dict.fromkeys(notes))}; so there is nothing to report")
         if not groups:
-            raise UsageError("no specialist found, measured or declined anything, so there is nothing to report")
+            raise NothingError("no specialist found, measured or declined anything, so there is nothing to report")
         report = _report(held, headers, groups)
         dataset = _document([*headers, *(outline.dataset for _, _, outline in outlines)], report)
     return Grouped((dataset,), tuple(notes))
