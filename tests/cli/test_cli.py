@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 from PIL import Image as Picture
 from tests import phantoms
@@ -182,6 +184,16 @@ def test_inspect_says_what_a_file_is_and_draws_it(
         assert picture.format == "PNG" and picture.height == 512
         low, high = picture.convert("L").getextrema()
         assert high - low > 100
+
+
+@pytest.mark.parametrize(("least", "says"), [(5.0, "5 to 23"), (np.nan, "no finite value")])
+def test_inspect_of_values_that_are_no_numbers(run: Run, tmp_path: Path, least: float, says: str) -> None:
+    voxels = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    voxels[~(voxels >= least)] = np.nan
+    nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / "a.nii")
+    (study,) = json.loads(run("inspect", str(tmp_path / "a.nii"), "--json").out)
+    assert f"float32, {says}, 1 x 1 x 1 mm" in study["holds"][0]
+    assert "values are not finite numbers" in study["notes"][-1]
 
 
 def test_inspect_takes_the_users_word_for_the_modality(run: Run) -> None:

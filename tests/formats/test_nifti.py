@@ -12,6 +12,7 @@ import pytest
 
 from consilium.errors import DamagedFileError, UnsafeFileError
 from consilium.formats import read
+from consilium.imaging.window import to_display
 from consilium.types import Image, Volume
 
 
@@ -26,6 +27,24 @@ def axes(order: tuple[int, ...], signs: tuple[int, ...], spacing=(1.0, 2.0, 5.0)
         affine[row, column] = sign * spacing[column]
     affine[:3, 3] = (-3, 7, 11)
     return affine
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ((), []),
+        ((np.nan,), ["1 value is not a finite number: it is kept, seen as black"]),
+        ((np.nan, np.inf, -np.inf), ["3 values are not finite numbers: they are kept, seen as black"]),
+    ],
+)
+def test_values_that_are_no_numbers_are_counted_and_kept(write, odd, said):
+    voxels = np.arange(3 * 4 * 5, dtype=np.float64).reshape(3, 4, 5)
+    voxels[0, 0, : len(odd)] = odd
+    (study,) = read(write(nifti(voxels, axes((0, 1, 2), (1, 1, 1)))))
+    assert [note.partition(" (")[0] for note in study.notes] == said
+    assert np.count_nonzero(~np.isfinite(study.images[0].voxels)) == len(odd)
+    shades = {str(v): to_display(Image(np.array([[v, 1.0, 2.0]]), "x"))[0, 0, 0] for v in (np.nan, np.inf, -np.inf)}
+    assert shades == {"nan": 0, "inf": 255, "-inf": 0}
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))

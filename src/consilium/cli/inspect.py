@@ -56,7 +56,15 @@ def _describe(item: Any) -> str:
     spacing = f", {' x '.join(f'{s:.3g}' for s in item.spacing_mm)} mm" if item.spacing_mm else ""
     window = f", window {item.window[0]:g} to {item.window[1]:g}" if item.window else ""
     units = f" {item.units}" if item.units else ""
-    return f"{kind} {' x '.join(map(str, array.shape))} {array.dtype}, {array.min():g} to {array.max():g}{units}{spacing}{window}"
+    return f"{kind} {' x '.join(map(str, array.shape))} {array.dtype}, {_range(array)}{units}{spacing}{window}"
+
+
+def _range(array: Any) -> str:
+    """The least and the greatest finite value."""
+    import numpy as np
+
+    values = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    return f"{values.min():g} to {values.max():g}" if values.size else "no finite value"
 
 
 def _draw(studies: Any, target: Path) -> None:

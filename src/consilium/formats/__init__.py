@@ -27,6 +27,7 @@ def read(path: str | Path, *, modality: str | None = None, body_part: str | None
     """
     from consilium.formats.anatomy import normal_body_part, normal_modality
     from consilium.formats.archive import listing
+    from consilium.formats.volume import not_finite
 
     found = listing(Path(path))
     pile = _Pile()
@@ -35,7 +36,8 @@ def read(path: str | Path, *, modality: str | None = None, body_part: str | None
     studies = pile.studies()
     notes = (*found.notes, *(_refusal(reason, numbers) for reason, numbers in pile.refusals.items()))
     part, kind = normal_body_part(body_part), normal_modality(modality)
-    return tuple(_told(replace(study, notes=(*study.notes, *notes)), kind, part) for study in studies)
+    told = (replace(study, notes=(*study.notes, *not_finite(study.images), *notes)) for study in studies)
+    return tuple(_told(study, kind, part) for study in told)
 
 
 def _refusal(reason: str, numbers: Sequence[int]) -> str:

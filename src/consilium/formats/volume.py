@@ -1,4 +1,4 @@
-"""The Study of one voxel array, as NIfTI and NRRD hold one."""
+"""The Study of one voxel array, as NIfTI and NRRD hold one, and what is said of arrays of any file."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ def plain(pixels: Array) -> Array:
     if pixels.ndim == 3 and (pixels[..., :1] == pixels).all():
         return np.ascontiguousarray(pixels[..., 0])
     return pixels
+
+
+def not_finite(images: Sequence[Image | Volume]) -> tuple[str, ...]:
+    """A note of how many values are NaN or infinite and what becomes of them; () where there are none."""
+    arrays = [image.voxels if isinstance(image, Volume) else image.pixels for image in images]
+    odd = sum(array.size - np.count_nonzero(np.isfinite(array)) for array in arrays if array.dtype.kind == "f")
+    if not odd:
+        return ()
+    words = "1 value is not a finite number: it is" if odd == 1 else f"{odd} values are not finite numbers: they are"
+    return (f"{words} kept, seen as black (plus infinity as white), and left out of mean intensities",)
 
 
 def study_of(voxels: Array, orientation: Array, file_format: str, notes: Sequence[str]) -> Study:
