@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from consilium import registry
+from consilium import errors, registry
+from consilium.formats import sniff
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/consilium"
@@ -83,6 +84,19 @@ def test_nothing_is_pickled_and_torch_loads_weights_alone() -> None:
     assert unsafe == []
     arrays = [c for p in MODULES for c in calls(p) if "allow_pickle=True" in map(ast.unparse, c.keywords)]
     assert arrays == []
+
+
+def test_why_a_file_cannot_be_read_ends_in_a_full_stop() -> None:
+    """Others add to it: a hint, or what to do with the row of a table."""
+    every = (*vars(errors).items(), *vars(sniff).items())
+    kinds = {name for name, value in every if isinstance(value, type) and issubclass(value, errors.ReadError)}
+    unfinished = []
+    for path in (path for path in MODULES if "formats" in path.parts):
+        for call in (call for call in calls(path) if ast.unparse(call.func) in kinds):
+            said = call.args[0].values[-1] if isinstance(call.args[0], ast.JoinedStr) else call.args[0]
+            if not (isinstance(said, ast.Constant) and str(said.value).endswith(".")):
+                unfinished.append(f"{named(path)}, line {call.lineno}")
+    assert {"ReadError", "DamagedFileError", "AuxiliaryFileError"} <= kinds and unfinished == []
 
 
 def test_nothing_that_went_wrong_is_swallowed() -> None:

@@ -34,10 +34,10 @@ def listing(path: Path) -> Listing:
         there = path.exists()
     except OSError as error:
         raise ReadError(
-            f"the path cannot be looked at ({type(error).__name__}); check it and its permissions"
+            f"the path cannot be looked at ({type(error).__name__}); check it and its permissions."
         ) from error
     if not there:
-        raise UsageError("there is no such file or folder; check the path")
+        raise UsageError("there is no such file or folder; check the path.")
     if path.is_dir():
         return _folder(path)
     if _head(path).startswith((b"PK\x03\x04", b"PK\x05\x06")):
@@ -56,16 +56,16 @@ def _load(path: Path) -> bytes:
         try:
             return read_at_most(file, MAX_BYTES)
         except OSError as error:
-            raise ReadError(f"the file cannot be read ({type(error).__name__}); check the disk it lies on") from error
+            raise ReadError(f"the file cannot be read ({type(error).__name__}); check the disk it lies on.") from error
 
 
 def _opened(path: Path) -> io.BufferedReader:
     if not stat.S_ISREG(path.stat().st_mode):
-        raise UnsafeFileError("this is a device, a pipe or a socket, not a file; name a regular file")
+        raise UnsafeFileError("this is a device, a pipe or a socket, not a file; name a regular file.")
     try:
         return path.open("rb")
     except OSError as error:
-        raise ReadError(f"the file cannot be opened ({type(error).__name__}); check its permissions") from error
+        raise ReadError(f"the file cannot be opened ({type(error).__name__}); check its permissions.") from error
 
 
 def _folder(root: Path) -> Listing:
@@ -78,11 +78,11 @@ def _folder(root: Path) -> Listing:
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         paths += [Path(folder, name) for name in names if not name.startswith(".")]
         if len(paths) > MAX_FILES:
-            raise UnsafeFileError(f"the folder holds more than {MAX_FILES} files; name a folder of one examination")
+            raise UnsafeFileError(f"the folder holds more than {MAX_FILES} files; name a folder of one examination.")
     if not paths and closed:
-        raise ReadError("the folder, or all within it, may not be read; check the permissions")
+        raise ReadError("the folder, or all within it, may not be read; check the permissions.")
     if not paths:
-        raise UsageError("the folder holds no files; name a folder with pictures")
+        raise UsageError("the folder holds no files; name a folder with pictures.")
     paths.sort(key=lambda path: path.relative_to(root).as_posix())
     notes = [f"folders that may not be read left out: {len(closed)}"] if closed else []
     notes += [f"linked folders left out: {linked}"] if linked else []
@@ -95,11 +95,11 @@ def _load_inside(root: Path, path: Path) -> bytes:
         outside = path.is_symlink() and not path.resolve().is_relative_to(root.resolve())
         there = path.exists()
     except (OSError, RuntimeError) as error:  # a link to itself
-        raise ReadError("the link leads nowhere; copy the file itself") from error
+        raise ReadError("the link leads nowhere; copy the file itself.") from error
     if outside:
-        raise UnsafeFileError("the link leads out of the folder; copy the file itself")
+        raise UnsafeFileError("the link leads out of the folder; copy the file itself.")
     if not there:
-        raise ReadError("the link leads nowhere; copy the file itself")
+        raise ReadError("the link leads nowhere; copy the file itself.")
     data = _load(path)
     _refuse_nested(data)
     return data
@@ -107,7 +107,7 @@ def _load_inside(root: Path, path: Path) -> bytes:
 
 def _refuse_nested(data: bytes) -> None:
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        raise UnsafeFileError("this is a ZIP inside a folder or a ZIP; read it by itself")
+        raise UnsafeFileError("this is a ZIP inside a folder or a ZIP; read it by itself.")
 
 
 def _zip(data: bytes) -> Listing:
@@ -115,15 +115,15 @@ def _zip(data: bytes) -> Listing:
         archive = zipfile.ZipFile(io.BytesIO(data))
     infos = [info for info in archive.infolist() if not info.is_dir()]
     if len(infos) > MAX_FILES:
-        raise UnsafeFileError(f"the ZIP holds {len(infos)} files, more than {MAX_FILES}")
+        raise UnsafeFileError(f"the ZIP holds {len(infos)} files, more than {MAX_FILES}.")
     if sum(info.compress_size for info in infos) > len(data):
-        raise UnsafeFileError("the members of the ZIP overlap, as those of a bomb do")
+        raise UnsafeFileError("the members of the ZIP overlap, as those of a bomb do.")
     check_total(sum(info.file_size for info in infos))
     for info in infos:
         _check_member(info)
     shown = sorted((info for info in infos if not _is_hidden(info.filename)), key=lambda info: info.filename)
     if not shown:
-        raise UsageError("the ZIP holds no files; name one with pictures")
+        raise UsageError("the ZIP holds no files; name one with pictures.")
     loaders = tuple(partial(_load_member, archive, info) for info in shown)
     return Listing(loaders, _hidden_note(len(infos) - len(shown)))
 
@@ -131,15 +131,15 @@ def _zip(data: bytes) -> Listing:
 def _check_member(info: zipfile.ZipInfo) -> None:
     name = PurePosixPath(info.filename.replace("\\", "/"))
     if name.is_absolute() or not name.parts or ".." in name.parts or ":" in name.parts[0]:
-        raise UnsafeFileError("a member of the ZIP reaches outside its folder; make the ZIP again")
+        raise UnsafeFileError("a member of the ZIP reaches outside its folder; make the ZIP again.")
     if stat.S_ISLNK(info.external_attr >> 16):
-        raise UnsafeFileError("a member of the ZIP is a link; put the file itself in")
+        raise UnsafeFileError("a member of the ZIP is a link; put the file itself in.")
     if info.flag_bits & 0x1:
-        raise EncryptedFileError("the ZIP is encrypted; unpack it with its password first")
+        raise EncryptedFileError("the ZIP is encrypted; unpack it with its password first.")
     if info.compress_type not in _ZIP_METHODS:
-        raise UnsafeFileError(f"the ZIP uses compression method {info.compress_type}; make it with deflate")
+        raise UnsafeFileError(f"the ZIP uses compression method {info.compress_type}; make it with deflate.")
     if info.file_size > expansion_limit(info.compress_size):
-        raise UnsafeFileError(f"{info.compress_size} bytes of the ZIP claim to hold {info.file_size}, as a bomb does")
+        raise UnsafeFileError(f"{info.compress_size} bytes of the ZIP claim to hold {info.file_size}, as a bomb does.")
 
 
 def _load_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -156,7 +156,7 @@ def unpacked(data: bytes) -> bytes:
     with guarded("unpack the gzip file"), gzip.open(io.BytesIO(data)) as stream:
         kind = sniff(stream.read(HEAD_BYTES))
         if kind in {"gzip", "ZIP"}:
-            raise UnsafeFileError(f"this is {kind} inside gzip; unpack it first")
+            raise UnsafeFileError(f"this is {kind} inside gzip; unpack it first.")
         if kind == "NIfTI":
             return gunzip_nifti(data)
         stream.seek(0)

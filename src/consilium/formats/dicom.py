@@ -98,7 +98,7 @@ def _parse(data: bytes) -> Dataset:
     stream = io.BytesIO(data[4:] if data.startswith(b"DICM") else data)
     dataset = pydicom.dcmread(stream, force=not marked)
     if not marked and "SOPClassUID" not in dataset:
-        raise UnknownFormatError("this has neither the DICOM mark nor a DICOM header; export the file again")
+        raise UnknownFormatError("this has neither the DICOM mark nor a DICOM header; export the file again.")
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         names = {(True, True): "1.2.840.10008.1.2", (False, True): "1.2.840.10008.1.2.1"}
@@ -123,14 +123,14 @@ def _refuse(dataset: Dataset) -> None:
     sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or ""
     name = getattr(sop_class, "name", "") or "DICOM object of an unnamed class"
     if sop_class == _DIRECTORY:
-        raise AuxiliaryFileError("this is a DICOMDIR, a table of contents; name its folder")
+        raise AuxiliaryFileError("this is a DICOMDIR, a table of contents; name its folder.")
     if sop_class in _REFUSED:
-        raise NotAnImageError(f"this is {_REFUSED[sop_class]}")
+        raise NotAnImageError(f"this is {_REFUSED[sop_class]}.")
     if any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         return
     if "Rows" in dataset or not len(dataset):
-        raise DamagedFileError(f"the file ends before the pixels of this {name}; copy it again")
-    raise NotAnImageError(f"this is a DICOM {name}, which holds no picture")
+        raise DamagedFileError(f"the file ends before the pixels of this {name}; copy it again.")
+    raise NotAnImageError(f"this is a DICOM {name}, which holds no picture.")
 
 
 def _frame(dataset: Dataset, pixels: Array, index: int, notes: tuple[str, ...]) -> Frame:

@@ -27,7 +27,7 @@ def guarded(doing: str, *, quote: bool = True) -> Iterator[None]:
     except Exception as error:
         said = str(error).strip().splitlines()[:1] if quote else []
         reason = f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
-        raise DamagedFileError(f"cannot {doing} ({reason}); copy or export the file again") from error
+        raise DamagedFileError(f"cannot {doing} ({reason}); copy or export the file again.") from error
 
 
 def check_claim(frame: Sequence[int], count: int, itemsize: int) -> None:
@@ -37,10 +37,10 @@ def check_claim(frame: Sequence[int], count: int, itemsize: int) -> None:
     """
     claimed = " x ".join(str(n) for n in (count, *frame))
     if min(count, *frame) < 1:
-        raise DamagedFileError(f"the header claims {claimed} pixels; export the file again")
+        raise DamagedFileError(f"the header claims {claimed} pixels; export the file again.")
     if math.prod(frame[:2]) > MAX_FRAME_PIXELS:
         raise UnsafeFileError(
-            f"the header claims {claimed} pixels, more than {MAX_FRAME_PIXELS} a frame; crop it first"
+            f"the header claims {claimed} pixels, more than {MAX_FRAME_PIXELS} a frame; crop it first."
         )
     check_total(math.prod(frame) * count * itemsize)
 
@@ -48,7 +48,9 @@ def check_claim(frame: Sequence[int], count: int, itemsize: int) -> None:
 def check_total(size: int) -> None:
     """Raises UnsafeFileError where `size` bytes are more than one read may take."""
     if size > MAX_BYTES:
-        raise UnsafeFileError(f"{size} bytes of pictures, more than the {MAX_BYTES} that one read may take; split them")
+        raise UnsafeFileError(
+            f"{size} bytes of pictures, more than the {MAX_BYTES} that one read may take; split them."
+        )
 
 
 def expansion_limit(compressed: int) -> int:
@@ -64,5 +66,5 @@ def read_at_most(stream: _Readable, limit: int) -> bytes:
     """The whole of a decompressing stream; raises UnsafeFileError as soon as it exceeds `limit` bytes."""
     data = stream.read(limit + 1)
     if len(data) > limit:
-        raise UnsafeFileError(f"the compressed data grow beyond {limit} bytes, as a decompression bomb does")
+        raise UnsafeFileError(f"the compressed data grow beyond {limit} bytes, as a decompression bomb does.")
     return data

@@ -59,9 +59,9 @@ def _read(data: bytes) -> tuple[Mapping[str, Any], Array]:
     stream = io.BytesIO(data)
     header = dict(nrrd.read_header(stream))
     if {"data file", "datafile"} & header.keys():
-        raise UnsafeFileError("the NRRD keeps its data in another file; save it with attached data")
+        raise UnsafeFileError("the NRRD keeps its data in another file; save it with attached data.")
     if header["type"] == "block":
-        raise DamagedFileError("the NRRD holds opaque blocks, not numbers; save it with a numeric type")
+        raise DamagedFileError("the NRRD holds opaque blocks, not numbers; save it with a numeric type.")
     check_claim([int(n) for n in header["sizes"]], 1, _bytes_of(header))
     packed = stream.read()
     if header["encoding"] in {"gzip", "gz", "bzip2", "bz2"}:
@@ -103,7 +103,7 @@ def _spatial(header: Mapping[str, Any], values: Array, notes: list[str]) -> tupl
         values = values.take(0, axis=len(axes) - 1)
         axes.pop()
     if not axes:
-        raise DamagedFileError("the NRRD has no axis in space; export the file again")
+        raise DamagedFileError("the NRRD has no axis in space; export the file again.")
     while len(axes) < 3:
         values = np.expand_dims(values, len(axes))
         axes.append(-1)

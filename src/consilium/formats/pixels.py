@@ -33,7 +33,7 @@ def decode(dataset: Dataset, notes: list[str]) -> Array:
     check_claim((rows, columns, samples), frames, max(1, int(dataset.BitsAllocated) // 8))
     photometric = str(dataset.get("PhotometricInterpretation", ""))
     if photometric not in _COLOUR | _GREY | {"PALETTE COLOR"}:
-        raise UnknownFormatError(f"no reader for the colour space {photometric!r}; export it as RGB or MONOCHROME2")
+        raise UnknownFormatError(f"no reader for the colour space {photometric!r}; export it as RGB or MONOCHROME2.")
     _check_codestreams(dataset, frames, (rows, columns))
     values = _decoder_options(dataset).pixel_array
     values = values.reshape(frames, rows, columns, *((samples,) if samples > 1 else ()))
@@ -47,7 +47,7 @@ def decode(dataset: Dataset, notes: list[str]) -> Array:
 def _decoder_options(dataset: Dataset) -> Dataset:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_private or "MPEG" in syntax.name or "HEVC" in syntax.name or "Frame Deflate" in syntax.name:
-        raise UnknownFormatError(f"no decoder for the transfer syntax {syntax.name}; export it without compression")
+        raise UnknownFormatError(f"no decoder for the transfer syntax {syntax.name}; export it without compression.")
     if syntax == _RLE:
         # pylibjpeg-rle panics, beyond `except Exception`, on damaged data
         dataset.pixel_array_options(decoding_plugin="pydicom")
@@ -71,10 +71,10 @@ def _check_codestreams(dataset: Dataset, frames: int, shape: tuple[int, int]) ->
     ):
         size = codestream_size(stream)
         if size is not None and size != shape:
-            raise DamagedFileError(f"frame {index} is {size} pixels inside, the header says {shape}; export it again")
+            raise DamagedFileError(f"frame {index} is {size} pixels inside, the header says {shape}; export it again.")
         # CharLS spends seconds on a damaged stream without its end mark, however short it is
         if syntax in JPEGLSTransferSyntaxes and not stream.rstrip(b"\0").endswith(_END_OF_IMAGE):
-            raise DamagedFileError(f"frame {index} ends before its end mark; copy or export the file again")
+            raise DamagedFileError(f"frame {index} ends before its end mark; copy or export the file again.")
 
 
 def _offsets(dataset: Dataset) -> Any:
@@ -115,7 +115,7 @@ def _eight_bits(colours: Array, notes: list[str], bits: int = 16) -> Array:
     if colours.dtype == np.uint8:
         return colours
     if colours.dtype.kind != "u":
-        raise UnknownFormatError(f"no reader for {colours.dtype} colours; export it as 8-bit RGB")
+        raise UnknownFormatError(f"no reader for {colours.dtype} colours; export it as 8-bit RGB.")
     notes.append(f"{colours.dtype} colour reduced to 8 bits")
     if bits < 16 and colours.max(initial=0) < 2**bits:
         return (colours >> max(0, bits - 8)).astype(np.uint8)

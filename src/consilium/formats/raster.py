@@ -72,7 +72,7 @@ def _opened(data: bytes, file_format: str) -> Any:
         try:
             return Pillow.open(io.BytesIO(data), formats=[file_format.upper()])
         except Pillow.DecompressionBombError as error:
-            raise UnsafeFileError("the header claims more pixels than a picture has; crop it first") from error
+            raise UnsafeFileError("the header claims more pixels than a picture has; crop it first.") from error
 
 
 def _array(picture: Any, notes: list[str]) -> Array:
@@ -96,7 +96,7 @@ def _tiff(data: bytes, notes: list[str]) -> list[Array] | None:
     with _heard() as complaints, tifffile.TiffFile(io.BytesIO(data)) as file:
         pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage) and not page.is_reduced]
         if any("invalid page offset" in said for said in complaints):
-            raise DamagedFileError("the TIFF ends before its last page; copy it again")
+            raise DamagedFileError("the TIFF ends before its last page; copy it again.")
         if len(pages) < len(file.pages):
             notes.append(f"reduced copies left out: {len(file.pages) - len(pages)}")
         if not pages or not all(_is_simple(page) for page in pages):

@@ -61,30 +61,30 @@ def sniff(data: bytes) -> str:
     """
     head = bytes(data[:HEAD_BYTES])
     if not head:
-        raise DamagedFileError("the file is empty (0 bytes); copy it again")
+        raise DamagedFileError("the file is empty (0 bytes); copy it again.")
     for offset, magic, name in _MAGIC:
         if head.startswith(magic, offset):
             return name
     _refuse_encrypted(head)
     for offset, magic, what in _UNREADABLE:
         if head.startswith(magic, offset):
-            raise UnknownFormatError(f"this is {what}")
+            raise UnknownFormatError(f"this is {what}.")
     if _is_bare_dicom(head):
         return "DICOM"
     if _is_text(head):
-        raise AuxiliaryFileError("this is text, not a picture")
+        raise AuxiliaryFileError("this is text, not a picture.")
     raise UnknownFormatError(
         f"no reader knows a file that starts with {head[:8].hex(' ')}; consilium reads DICOM, NIfTI, NRRD, PNG, JPEG, "
-        "TIFF, GIF, BMP and WebP, alone, in a folder or in a ZIP"
+        "TIFF, GIF, BMP and WebP, alone, in a folder or in a ZIP."
     )
 
 
 def _refuse_encrypted(head: bytes) -> None:
     for magic, name in _ENCRYPTED:
         if head.startswith(magic):
-            raise EncryptedFileError(f"the file is encrypted ({name}); decrypt it first")
+            raise EncryptedFileError(f"the file is encrypted ({name}); decrypt it first.")
     if head[:1] == b"\x30" and _CMS_OID in head[:24]:
-        raise EncryptedFileError("the file is a CMS envelope (DICOM secure media); decrypt it first")
+        raise EncryptedFileError("the file is a CMS envelope (DICOM secure media); decrypt it first.")
 
 
 def _is_bare_dicom(head: bytes) -> bool:

@@ -56,7 +56,7 @@ def _modality(values: Array, header: Dataset) -> Shown:
         return Shown(values, (low, high), window, notes=notes)
     slope, intercept = float(slope), float(intercept)
     if not (np.isfinite((slope, intercept)).all() and slope):
-        raise DamagedFileError(f"rescale slope {slope} and intercept {intercept}; export the file again")
+        raise DamagedFileError(f"rescale slope {slope} and intercept {intercept}; export the file again.")
     bounds = sorted((low * slope + intercept, high * slope + intercept))
     units = "HU" if is_ct and str(header.get("RescaleType") or "HU").upper() == "HU" else ""
     return Shown(_rescaled(values, slope, intercept, bounds), (bounds[0], bounds[1]), units=units)

@@ -44,7 +44,7 @@ def study_of(voxels: Array, orientation: Array, file_format: str, notes: Sequenc
     across, down, along = (float(length) for length in np.linalg.norm(orientation[:3, :3], axis=0))
     spacing = (along, down, across)
     if not np.isfinite(spacing).all() or min(spacing) <= 0:
-        raise DamagedFileError(f"the voxels have the spacing {spacing} mm; export the file again")
+        raise DamagedFileError(f"the voxels have the spacing {spacing} mm; export the file again.")
     notes = list(notes)
     if voxels.ndim == 4 and (voxels[..., :1] == voxels).all():
         voxels = np.ascontiguousarray(voxels[..., 0])

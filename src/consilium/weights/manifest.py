@@ -27,7 +27,7 @@ class Member:
     def __post_init__(self) -> None:
         path = PurePosixPath(self.path)
         if path.is_absolute() or ".." in path.parts or "\\" in self.path:
-            raise UnsafeFileError(f"the wheel member {self.path!r} reaches outside its archive; correct the manifest")
+            raise UnsafeFileError(f"the wheel member {self.path!r} reaches outside its archive; correct the manifest.")
 
     @property
     def name(self) -> str:
