@@ -104,9 +104,19 @@ def test_a_set_of_ones_own_is_told_in_its_own_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("labels.benign", "labels.begnin", "has no words for benign"),
-        ('labels = ["normal"] }', 'labels = ["healthy"] }', "words healthy, which none"),
-        ("picture =", "image =", "words image; there are: picture"),
+        ("labels.benign", "labels.begnin", "has none for benign"),
+        ('labels = ["normal"] }', 'labels = ["healthy"] }', "names healthy, which none"),
+        ("picture =", "image =", "says image; there are: picture"),
+        ('plain = ["cancer"]', 'plain = "cancer"', "plain is 'cancer'; a list of texts"),
+        (', findings = ["a cancer"]', "", "findings is None"),
+        (', { thing = "no lump", labels = ["normal"] }', "", "benign needs a concept that is true of it, and one"),
+        ("thing = ", "thign = ", "says thign; there are: thing"),
+        ('picture = "scan"', 'picture = "scan"\nclosed = ["{this}"]', "only {picture} and {thing}"),
+        (
+            'picture = "scan"',
+            'picture = "scan"\ngroupings = [{ options = { a = ["normal"] }, questions = ["?"] }]',
+            "once",
+        ),
     ],
 )
 def test_words_that_do_not_fit_the_set_are_refused(tmp_path: Path, old: str, new: str, complaint: str) -> None:

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class Step:
 
 @dataclass
 class Run:
-    """A student, its examples and where the run is kept."""
+    """A student, its examples and where the run is kept; `made_of`: what else the student hangs on, by name."""
 
     student: Student
     trained: list[torch.nn.Parameter]
@@ -80,6 +80,7 @@ class Run:
     features: Features
     folder: Path
     per_image: int
+    made_of: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(run: Run, plan: Plan, report: Report | None = None) -> None:
@@ -217,6 +218,7 @@ def _begun(run: Run, plan: Plan, processes: int) -> dict[str, Any]:
     free = ("epochs", "save_every", "device", "track", "fsdp")
     return {
         **{name: value for name, value in asdict(plan).items() if name not in free},
+        **run.made_of,
         "processes": processes,
         "trained": sum(parameter.numel() for parameter in run.trained),
         "examples": digest(run.examples),

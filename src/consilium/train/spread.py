@@ -14,7 +14,7 @@ def cut(student: Student, trained: Sequence[nn.Parameter], device: torch.device)
     """Moves the student to `device` and leaves this process its share of each decoder layer's frozen weights (FSDP2:
     `torch.distributed.fsdp.fully_shard`), which are gathered layer by layer while it computes.
 
-    Embeddings, projector and all that is trained stay whole everywhere, so that checkpoints are as those of one process.
+    Embeddings, projector, LoRA and all that is trained stay whole everywhere, so that checkpoints are as those of one process.
     From then on every process has to compute together with the others.
     """
     from torch.distributed.device_mesh import init_device_mesh
@@ -22,7 +22,8 @@ def cut(student: Student, trained: Sequence[nn.Parameter], device: torch.device)
 
     student.to(device)
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
-    whole = {*trained, student.vocabulary}
+    added = {parameter for name, parameter in student.named_parameters() if "lora_" in name}  # small, and written whole
+    whole = {*trained, *added, student.vocabulary}
     for layer in student.layers:
         fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
     fully_shard(student.language, mesh=mesh, ignored_params=whole)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -48,6 +48,9 @@ class Told:
     epoch: Callable[[int, float, float], None] = lambda epoch, loss, right: None
 
 
+_Run: TypeAlias = tuple[Pictures, Path, Told, dict[str, Any]]
+
+
 def run_stage(
     recipe: Recipe, stage: Stage, places: Places, told: Told | None = None, how: tuple[str, str] = ("auto", "")
 ) -> dict[str, Any]:
@@ -65,13 +68,14 @@ def run_stage(
         take(student, places.out / stage.after / LEARNT)
     pictures = Pictures(open_encoder(recipe), places.data, student)
     groups = list(mix.groups(stage, places.shards))
+    run = (pictures, folder, told, _made_of(recipe))
     if stage.name == WARM:
         student.to(pick_device(how[0]))
-        facts = _warm(student, processor.tokenizer, groups, stage, (pictures, folder, told))
+        facts = _warm(student, processor.tokenizer, groups, stage, run)
     else:
         if isinstance(stage.plan, loop.Plan):
             stage = replace(stage, plan=replace(stage.plan, device=pick_device(how[0]), track=how[1]))
-        facts = _train(student, processor.tokenizer, groups, stage, (pictures, folder, told))
+        facts = _train(student, processor.tokenizer, groups, stage, run)
     facts |= {
         "stage": stage.name,
         "after": stage.after,
@@ -137,15 +141,20 @@ def write_checkpoint(recipe: Recipe, stage: Stage, places: Places) -> Path:
     return out
 
 
-def _warm(
-    student: Student, tokenizer: Any, groups: Sequence[Any], stage: Stage, with_: tuple[Pictures, Path, Told]
-) -> dict[str, Any]:
+def _made_of(recipe: Recipe) -> dict[str, Any]:
+    """What the student of a recipe hangs on beside its weights; of folders their names, since they may be moved."""
+    names = {key: Path(getattr(recipe, key)).name for key in ("vision", "language")}
+    return names | {key: getattr(recipe, key) for key in ("encoder", "layer", "rank", "blocks", "activation")}
+
+
+def _warm(student: Student, tokenizer: Any, groups: Sequence[Any], stage: Stage, with_: _Run) -> dict[str, Any]:
     """Begins anew where it was cut, and takes up what is there where it was finished with the same settings."""
-    pictures, folder, told = with_
+    pictures, folder, told, made_of = with_
     paths = {p["digest"]: p["path"] for g in groups for p in g["images"]}
     sets = tuple(choices([g for g in groups if g["split"] == split]) for split in ("train", "val"))
     assert isinstance(stage.plan, WarmPlan)
-    begun = {**asdict(stage.plan), "examples": loop.digest(sets), "weights": loop.digest_tensors(student.learnt())}
+    begun = {**asdict(stage.plan), **made_of, "examples": loop.digest(sets)}
+    begun |= {"weights": loop.digest_tensors(student.learnt())}
     known = facts_of(folder)
     if known.get("begun") == begun and (folder / LEARNT).is_file():
         take(student, folder / LEARNT)
@@ -157,10 +166,8 @@ def _warm(
     return {"choices": {"train": len(sets[0]), "val": len(sets[1])}, "val_right": right, "begun": begun}
 
 
-def _train(
-    student: Student, tokenizer: Any, groups: Sequence[Any], stage: Stage, with_: tuple[Pictures, Path, Told]
-) -> dict[str, Any]:
-    pictures, folder, told = with_
+def _train(student: Student, tokenizer: Any, groups: Sequence[Any], stage: Stage, with_: _Run) -> dict[str, Any]:
+    pictures, folder, told, made_of = with_
     writer = Writer(tokenizer)
     examples = {
         split: [writer.example(group, stage.blind) for group in groups if group["split"] == split]
@@ -171,7 +178,7 @@ def _train(
     assert isinstance(stage.plan, loop.Plan)
     trained = student.learns("projector" in stage.learns, "lora" in stage.learns)
     per_image = llava.tokens_per_image(student.config.vision_config)
-    run = loop.Run(student, trained, examples["train"], pictures, folder / "run", per_image)
+    run = loop.Run(student, trained, examples["train"], pictures, folder / "run", per_image, made_of)
     before = {name: tensor.clone() for name, tensor in student.learnt().items()}
     loop.train(run, stage.plan, told.step)
     if stage.keep < 1:

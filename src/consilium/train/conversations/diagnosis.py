@@ -21,7 +21,7 @@ def items(source: Source, data: Path) -> list[Item]:
         raise DataError(
             f"source {source.name} has several labels a picture, and reader diagnosis tells one class each."
         )
-    spoken.of(source, folder.classes)
+    spoken.check(source, folder.classes)
     known = {"classes": folder.classes}
     return [
         Item(f"{source.folder}/{r.row['path']}", r.split, r.patient, source.licence, r.labels, known)
