@@ -46,6 +46,20 @@ def test_training_tells_how_the_folder_was_read(folder: Path) -> None:
     assert result.stderr == TOLD and json.loads(result.stdout)["name"] == "finder"
 
 
+def test_training_tells_of_labels_with_little_to_learn_from_or_none_to_test(folder: Path) -> None:
+    made = folder / "Data_Entry.csv"
+    head, *rows = made.read_text().splitlines()
+    places = [row.split(",") for row in rows]
+    rare = [i for i, cells in enumerate(places) if cells[2] == "train" and cells[1] != "normal"][:3]
+    lines = [",".join([c[0], "rare" if i in rare else c[1], *c[2:]]) for i, c in enumerate(places)]
+    made.write_text("\n".join([head.replace("Diagnosis", "Finding Labels"), *lines]))
+    words = ["train", str(folder), "--name", "finder", "--modality", "CR", "--json"]
+    result = done(CliRunner().invoke(specialist.app, words))
+    assert "is a guess: rare (3)" in result.stderr and "no AUROC of rare" in result.stderr
+    card = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} in the card"))
+    assert not any(score["metric"] == "AUROC rare" for score in card["scores"])
+
+
 def test_a_suite_tells_how_the_folder_was_read(folder: Path) -> None:
     words = ["suite", str(folder), "--members", "linear", "--seeds", "1", "--modality", "CR", "--no-index", "--json"]
     result = done(CliRunner().invoke(specialist.app, words))

@@ -243,6 +243,25 @@ def test_one_hot_columns_are_classes(tmp_path: Path) -> None:
     assert any("classes that exclude each other; left out, since no picture has it: UNK" in n for n in data.notes)
 
 
+def test_one_hot_rows_that_are_blank_are_not_labelled(tmp_path: Path) -> None:
+    rows = ["a.png,1,0,train", "b.png,,,train", "c.png,1,0,val", "d.png,0,1,test"]
+    data = read_folder(table(tmp_path, "path,x,y,split", rows), label_columns=("x", "y"))
+    assert data.exclusive and [r.labels for r in data.records] == [("x",), (), ("x",), ("y",)]
+    assert any("1 of 4 pictures are not labelled" in note for note in data.notes)
+
+
+def test_columns_that_are_one_hot_but_for_a_row_say_so(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{i % 2},{(i + 1) % 2},{('train', 'val', 'test')[i % 3]}" for i in range(12)]
+    data = read_folder(table(tmp_path, "path,x,y,split", [*rows, "z.png,1,1,train"]), label_columns=("x", "y"))
+    assert not data.exclusive and any("1 of 13 pictures have none or several of the labels" in n for n in data.notes)
+
+
+def test_no_finding_beside_a_finding_is_refused(tmp_path: Path) -> None:
+    rows = ["a.png,Mass,train", "b.png,no finding|Mass,train", "c.png,Edema,val", "d.png,Mass,test"]
+    with pytest.raises(DataError, match=r"b\.png is labelled no finding and Mass, which cannot both hold"):
+        read_folder(table(tmp_path, "path,labels,split", rows))
+
+
 @pytest.mark.parametrize("odd", ["1,1", "0,0", ",1", "1,x"])
 def test_columns_that_are_not_one_hot_stay_apart(tmp_path: Path, odd: str) -> None:
     rows = ["a.png,1,0,train", f"b.png,{odd},train", "c.png,1,0,val", "d.png,0,1,test"]

@@ -166,6 +166,10 @@ run = run_in(out / "two", bases)
 loop.train(run, PLAN)
 spread = run_in(out / "spread", bases)
 loop.train(spread, replace(PLAN, fsdp=True))
+alone = run_in(out / "alone", bases)
+alone.trained = alone.student.learns(projector=True, lora=False)
+loop.train(alone, replace(PLAN, fsdp=True, epochs=0.5))
+assert not any(isinstance(t, DTensor) for pair in alone.student.lora().values() for t in pair)
 pieces = [p for p in spread.student.language.parameters() if isinstance(p, DTensor)]
 here, all_ = sum(p.to_local().numel() for p in pieces), sum(p.numel() for p in pieces)
 words = {"here": here, "all": all_, "trained": sum(isinstance(p, DTensor) for p in spread.trained)}

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from consilium.types import Consultation, Study
 
 
+_NO_MAP = "the generalist answered in 8 bits, so that where it looked is not drawn"
+
+
 def ask(
     paths_and_question: Annotated[
         list[str],
@@ -123,7 +126,7 @@ def ask(
     sources: Sequence[str | None] = paths or [None]
     with _listed(json and len(cases) > 1) as before:
         for number, (path, held) in enumerate(zip(sources, consult_many(cases, panel, policy, chosen), strict=True), 1):
-            notes = (*held.notes, *ask_genome.told(genotypes))
+            notes = (*held.notes, *ask_genome.told(genotypes), *((_NO_MAP,) if int8 and out is not None else ()))
             held = replace(held, timings_s={"reading": read_s, **held.timings_s}, notes=notes)
             folder = _folder(out, number, len(cases))
             written: tuple[Path, ...] = ()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consilium.cli import adapters
 from consilium.cli.common import counting, emit, modalities_named, pairs, read_dataset, split, staging
 from consilium.cli.segment import segment
+
+if TYPE_CHECKING:
+    from consilium.protocols import Card
 
 app = typer.Typer(
     help="Train specialists on your own folders, and list those there are.\n\nExample: consilium specialist list",
@@ -62,15 +65,35 @@ def train(
         data_licence=data_licence,
         groups=_groups(pairs(group, "--group"), data.classes),
     )
+    room = settings().home / "specialists"
     with counting(f"encoding {data.name}", quiet=json) as progress:
         encoder = registry.get("encoders", DEFAULT_ENCODER).load()
-        card = train_specialist(data, recipe, encoder, settings().home / "specialists", progress)
+        card = train_specialist(data, recipe, encoder, room, progress)
+    _cautions(card, room / name)
     if json:
         emit(card)
         return
     typer.echo(f"trained {card.name} ({', '.join(c.meaning for c in card.concepts)}), measured on its test split:")
     for score in card.scores:
         typer.echo(f"  {score.metric:<28} {score.value:.3f}  [{score.low:.3f}, {score.high:.3f}]  n={score.n}")
+
+
+def _cautions(card: Card, folder: Path) -> None:
+    """Says on stderr of which labels little or nothing was learnt, or could not be measured."""
+    from json import loads
+
+    few = loads((folder / "card.json").read_text(encoding="utf-8"))["fit"]["few_pictures"]
+    if few:
+        told = ", ".join(f"{label} ({n})" for label, n in few.items())
+        typer.echo(f"note: few pictures to learn from, so that what is said of them is a guess: {told}", err=True)
+    measured = {score.metric for score in card.scores}
+    lost = [c.meaning for c in card.concepts if f"AUROC {c.meaning}" not in measured]
+    if lost:
+        typer.echo(
+            f"note: no AUROC of {', '.join(lost)}: no test picture with it, or none without; the mean is over the other "
+            f"{len(card.concepts) - len(lost)} of {len(card.concepts)} labels",
+            err=True,
+        )
 
 
 @app.command()

@@ -105,8 +105,8 @@ def read_folder(
     if {record.split for record in records} != set(SPLITS):
         records, split_source = draw_split(folder, records, bool(patient_column))
     spread = () if one_hot else tuple(label_columns)
-    _check(folder, records, spread)
     exclusive = one_hot or not ("labels" in table.called or spread)
+    _check(folder, records, spread, "" if exclusive or spread else no_finding)
     classes = spread or _classes(folder, records, "" if exclusive else no_finding)
     if len(classes) < (2 if exclusive else 1):
         raise DataError(
@@ -156,14 +156,16 @@ def _records(
 
 
 def _one_hot(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """The label of each row, where every row has exactly one 1 and else 0 in two or more columns; else nothing."""
+    """The label of each row, where every row that is not blank has exactly one 1 and else 0 in two or more columns; else
+    nothing."""
     found: list[tuple[str, ...]] = []
     for row in rows if len(columns) > 1 else ():
-        bits = [_BITS.get(cell(row, column), 2) for column in columns]
-        if max(bits) != 1 or sum(bits) != 1:
+        said = [cell(row, column) for column in columns]
+        bits = [_BITS.get(text, 2) for text in said]
+        if any(said) and (max(bits) != 1 or sum(bits) != 1):
             return []
-        found.append((columns[bits.index(1)],))
-    return found if len(set(found)) > 1 else []
+        found.append((columns[bits.index(1)],) if any(said) else ())
+    return found if len(set(found) - {()}) > 1 else []
 
 
 def _labels(rows: Sequence[Mapping[str, str]], multiple: bool) -> list[tuple[str, ...]]:
@@ -198,8 +200,13 @@ def _part(patient: str, bounds: Sequence[tuple[float, str]]) -> str:
     return next(part for bound, part in bounds if place <= bound)
 
 
-def _check(folder: Path, records: Sequence[Record], label_columns: Sequence[str]) -> None:
+def _check(folder: Path, records: Sequence[Record], label_columns: Sequence[str], no_finding: str) -> None:
     whole = folder.resolve()
+    for record in records:
+        if len(record.labels) > 1 and no_finding.casefold() in map(str.casefold, record.labels):
+            raise DataError(
+                f"{record.path} is labelled {' and '.join(record.labels)}, which cannot both hold. Mend its row."
+            )
     outside = [r.path for r in records if not r.path.resolve().is_relative_to(whole)]
     if outside:
         raise DataError(f"the index of {folder} points outside the folder ({outside[0]}); correct the path.")

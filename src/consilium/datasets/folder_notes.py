@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Columns that something else reads: the index of known cases keeps them.
 _READ_TOO = {"report", "licence"}
 _NAMED = 12
+# Rows that fit no one-hot table, as a share of all, up to which one was probably meant.
+_FEW = 0.2
 
 
 def told(table: Table, data: FolderDataset, label_columns: Sequence[str], where: Mapping[str, str]) -> tuple[str, ...]:
@@ -67,16 +69,23 @@ def _found(data: FolderDataset) -> Iterator[str]:
 
 
 def _labels(data: FolderDataset, label_columns: Sequence[str]) -> Iterator[str]:
+    blank = sum(not record.labels for record in data.records)
     if label_columns and data.exclusive:
         gone = [column for column in label_columns if column not in data.classes]
         left = f"; left out, since no picture has it: {', '.join(gone)}" if gone else ""
-        yield f"every picture has exactly one of the labels, so they are read as classes that exclude each other{left}"
-    if label_columns:
-        return
-    said = [] if data.exclusive else [cell(record.row, "labels") for record in data.records]
+        yield f"every labelled picture has exactly one of the labels, so they are read as classes that exclude each other{left}"
+    elif label_columns:
+        ones = [sum(cell(r.row, c) in ("1", "1.0") for c in label_columns) for r in data.records]
+        blank = sum(not any(cell(r.row, c) for c in label_columns) for r in data.records)
+        several = len(ones) - blank - ones.count(1)
+        if len(label_columns) > 1 and several < _FEW * len(ones):
+            yield (
+                f"{several} of {len(ones)} pictures have none or several of the labels, so that each is judged by itself; "
+                "where they exclude each other, mend these rows"
+            )
+    said = [cell(record.row, "labels") for record in data.records] if not (data.exclusive or label_columns) else []
     if any(";" in text for text in said) and not any("|" in text for text in said):
         yield "labels are parted at ';'"
-    blank = sum(not record.labels for record in data.records)
     if blank:
-        more = "" if data.exclusive else "; where none holds, write No Finding"
+        more = "; where none holds, write No Finding" if said else ""
         yield f"{blank} of {len(data.records)} pictures are not labelled, so neither learnt nor scored{more}"

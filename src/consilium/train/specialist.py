@@ -55,6 +55,10 @@ class Recipe:
     margin: float = 1.0
 
 
+# Of a label with fewer pictures to learn from, nothing is known that a probability could rest on.
+FEW = 10
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """Rows of one or more splits: features (n, d), targets (n, c), patients and folds of each; `rows` among the data's
@@ -119,6 +123,8 @@ def prepare(data: FolderDataset, recipe: Recipe, encoder: Encoder, progress: Pro
     near = _near_duplicates(both.features, test.features)
     counts = _counts(data, kept, dropped, near) | {"labels_without_train_pictures": unlearnt}
     counts |= {"without_label_left_out": blank} if blank else {}
+    with_it = dict(zip(data.classes, np.nansum(both.targets == 1, axis=0).tolist(), strict=True))
+    counts |= {"few_pictures": {label: n for label, n in with_it.items() if n < FEW}}
     return Ready(data, recipe, encoded, both, test, counts)
 
 
@@ -153,7 +159,7 @@ def choose(part: Part, exclusive: bool) -> tuple[Shape, HeldOut]:
 def evaluate(p: Array, foreign: Array, ready: Ready) -> tuple[Score, ...]:
     """Every figure of the card, from the probabilities (n, c) of the test pictures, with bootstrap intervals over patients.
     Those that are `foreign` (n,) are scored too: the share of the specialist's own test pictures on which it would abstain
-    stands beside."""
+    stands beside. A figure that the test pictures do not have, as of a label that none of them bears, is left out."""
     y, exclusive, classes = ready.test.targets, ready.data.exclusive, ready.data.classes
     figures: dict[str, Callable[[Array], float]] = {
         "AUROC": lambda rows: metric.mean_auroc(y[rows], p[rows]),
@@ -172,7 +178,8 @@ def evaluate(p: Array, foreign: Array, ready: Ready) -> tuple[Score, ...]:
     floor = Score(
         "ECE if perfectly calibrated", *metric.perfect_calibration_error(p, exclusive, known=~np.isnan(y)), len(p)
     )
-    return (*(interval(name, figure, ready.test.patients) for name, figure in figures.items()), floor)
+    measured = (interval(name, figure, ready.test.patients) for name, figure in figures.items())
+    return (*(score for score in measured if not np.isnan(score.value)), floor)
 
 
 def _one_against_rest(y: Array, p: Array, members: Sequence[int]) -> Callable[[Array], float]:
