@@ -47,11 +47,25 @@ def test_sources_of_a_stage_are_those_repeated_in_it(tmp_path: Path) -> None:
         ("alignment = 1", "pretraining = 1", "pretraining"),
         ("as_is = 0.4", "as_is = 0.5", "not to 1"),
         ('reader = "diagnosis"', 'raeder = "diagnosis"', "raeder"),
+        ("branches = 3", "branches = 0", "branches of source 'breast_ultrasound_busi'"),
+        ("alignment = 1,", 'alignment = "1",', "repeat of source"),
+        ("alignment = 1,", "alignment = -2,", "repeat of source"),
+        ('modality = "US"', 'modality = ["US"]', "modality of source"),
+        ("misled = 0.3", "misld = 0.3", "misld"),
+        ("published = 0.2", "published = 3", "published cannot be meant"),
+        ("as_is = 0.4, degraded = 0.2", "as_is = 0.8, degraded = -0.2", "conditions cannot be meant"),
+        ('specialists = { breast_ultrasound_busi = ["finder"] }', "", "does not say specialists"),
+        ('["finder"]', '"finder"', "specialists.breast_ultrasound_busi cannot be meant"),
     ],
 )
 def test_what_is_no_recipe_is_refused_by_name(tmp_path: Path, old: str, new: str, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         mixture.read(written(tmp_path, small_sets.RECIPE.replace(old, new)))
+
+
+def test_a_stage_without_its_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"for guided, and has no table \[guided\]"):
+        mixture.read(written(tmp_path, small_sets.RECIPE.split("[guided]")[0]))
 
 
 def test_a_reader_that_is_none_is_refused() -> None:

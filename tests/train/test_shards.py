@@ -105,6 +105,21 @@ def test_a_picture_replaced_under_its_name_is_told_anew(config: Path, data: Path
     assert found[path] != digest
 
 
+@pytest.mark.parametrize("said", [{"shards": [], "complete": True}, {"shards": [{"name": 3}]}, []])
+def test_a_damaged_manifest_is_mended_by_making_the_data_again(
+    config: Path, data: Path, tmp_path: Path, said: object
+) -> None:
+    out = tmp_path / "out"
+    shards.build(config, data, out)
+    before, manifest = content(out), out / "alignment" / "manifest.json"
+    made_from = json.loads(manifest.read_text(encoding="utf-8"))["made_from"]
+    manifest.write_text(
+        json.dumps({**said, "made_from": made_from} if isinstance(said, dict) else said), encoding="utf-8"
+    )
+    shards.build(config, data, out)
+    assert content(out) == before
+
+
 @pytest.mark.parametrize("harm", ["gone", "changed", "cut"])
 def test_a_shard_that_is_not_what_was_written_is_named(config: Path, data: Path, tmp_path: Path, harm: str) -> None:
     shards.build(config, data, tmp_path / "out")
@@ -118,7 +133,7 @@ def test_a_shard_that_is_not_what_was_written_is_named(config: Path, data: Path,
 
 
 def test_a_folder_without_a_manifest_is_refused(config: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="manifest"):
+    with pytest.raises(DataError, match=r"no shards instruction in .*; there are: none"):
         list(shards.read(tmp_path, "instruction"))
     shards.build(config, data, tmp_path / "out")
     manifest = tmp_path / "out/alignment/manifest.json"

@@ -249,6 +249,11 @@ def test_choices_are_closed_questions_whose_options_are_seen() -> None:
         ('stages.alignment.mix="talk"', "a table"),
         ("stages.alignment.tokens=40.5", "a whole number"),
         ('layer="2"', "layer is '2'; a whole number"),
+        ('activation="swish9"', "gelu or relu or silu or linear"),
+        ("seed=99999999999999999999999", "seed is 9"),
+        ("stages.alignment.rate=inf", "rate is inf"),
+        ("stages.alignment.mix.talk=inf", "a table"),
+        ('name="../../x"', "which a folder can bear"),
         ("stages.alignment.keep=2", "at most 1"),
         ('stages.warmstart.after="instruction"', "comes after itself"),
         ('stages.alignment.after="warmup"', "comes after 'warmup'; there are: warmstart"),
@@ -257,6 +262,21 @@ def test_choices_are_closed_questions_whose_options_are_seen() -> None:
 def test_a_wrong_recipe_is_refused_with_what_there_is(config: Path, change: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         read_recipe(config, [change])
+
+
+def test_shards_that_there_are_not_are_named(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config, ["stages.alignment.mix.tolk=1"])
+    with pytest.raises(DataError, match=r"no shards tolk in .*; there are: talk"):
+        list(mix.groups(recipe.stage("alignment"), places.shards))
+
+
+def test_a_run_of_another_network_is_not_gone_on_with(config: Path, places: stages.Places) -> None:
+    recipe = read_recipe(config)
+    for stage in recipe.chain():
+        stages.run_stage(recipe, stage, places, how=("cpu", ""))
+    other = read_recipe(config, ["layer=1", 'activation="relu"'])
+    with pytest.raises(UsageError, match="layer 2, now 1; activation gelu, now relu"):
+        stages.run_stage(other, other.stage("instruction"), places, how=("cpu", ""))
 
 
 def test_groups_that_there_are_not_are_refused(config: Path, places: stages.Places) -> None:

@@ -43,7 +43,10 @@ def latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     if not found:
         return None
     try:
-        return load_file(found[-1] / STATE), json.loads((found[-1] / FACTS).read_text(encoding="utf-8"))
+        facts = json.loads((found[-1] / FACTS).read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or not isinstance(facts.get("step"), int):
+            raise ValueError(f"{FACTS} does not say its step")
+        return load_file(found[-1] / STATE), facts
     except (OSError, ValueError, SafetensorError) as error:
         raise DataError(
             f"the checkpoint {found[-1]} cannot be read: {error}. Remove that folder to go on from the one before."

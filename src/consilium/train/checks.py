@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
@@ -21,8 +23,8 @@ _FROM = {
     "decay": 0,
     "warm_up": 0,
 }
-_MOST = {"keep": 1, "warm_up": 1}
-PRECISIONS = ("float32", "bfloat16")
+_MOST = {"keep": 1, "warm_up": 1, "seed": 2**62}
+_ONE_OF = {"precision": ("float32", "bfloat16"), "activation": ("gelu", "relu", "silu", "linear")}
 _TEXT, _YES = "a text", "true or false"
 
 
@@ -55,8 +57,10 @@ def check(
 def _wrong(name: str, kind: str, value: Any) -> str:
     """What was expected, "" where the value will do."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if name == "precision":
-        return "" if value in PRECISIONS else " or ".join(PRECISIONS)
+    if name in _ONE_OF:
+        return "" if value in _ONE_OF[name] else " or ".join(_ONE_OF[name])
+    if name == "name" and not re.fullmatch(r"[\w.-]*\w", str(value)):
+        return "a name of letters, digits, '-', '_' and '.', which a folder can bear,"
     if kind == "str":
         return "" if isinstance(value, str) else _TEXT
     if kind == "bool":
@@ -68,13 +72,19 @@ def _wrong(name: str, kind: str, value: Any) -> str:
     if kind.startswith("tuple"):
         fits = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
         return "" if fits else "a list of names"
-    shares = isinstance(value, Mapping) and all(isinstance(v, (int, float)) and v >= 0 for v in value.values())
+    shares = isinstance(value, Mapping) and all(_share(v) for v in value.values())
     return "" if shares else "a table { NAME = SHARE }"
 
 
+def _share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
 def _out(name: str, value: float) -> bool:
+    if not math.isfinite(value):
+        return True
     low = value <= _LEAST[name] if name in _LEAST else value < _FROM.get(name, value)
-    return low or value > _MOST.get(name, value) or value != value
+    return low or value > _MOST.get(name, value)
 
 
 def _range(name: str) -> str:

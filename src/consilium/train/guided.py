@@ -205,7 +205,7 @@ def _yes_no(label: str, words: Mapping[str, Any], rng: Random) -> Question:
 def _calls(mixture: Mixture, benches: Sequence[Bench], cards: tuple[Card, ...]) -> list[tuple[str, Planned]]:
     """As many groups that call an expert as the mixture asks for, spread over the sets and splits."""
     entries = []
-    for split, wanted in mixture.guided["calls"].items():
+    for split, wanted in mixture.guided.get("calls", {}).items():
         for number in range(wanted):
             bench = benches[number % len(benches)]
             rows = [row for row, record in enumerate(bench.records) if record.split == split]

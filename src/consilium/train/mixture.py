@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,65 @@ def _check(mixture: Mixture, path: Path) -> None:
         raise DataError(f"{path} repeats for {', '.join(sorted(strange))}; the stages are {', '.join(STAGES)}.")
     if not 1 <= mixture.shard <= 4096:
         raise DataError(f"{path} asks for shards of {mixture.shard} groups; choose 1 to 4096.")
-    conditions = mixture.guided.get("conditions")
-    if conditions is not None and abs(sum(conditions.values()) - 1) > 1e-6:
-        raise DataError(f"{path}: the shares under guided.conditions sum to {sum(conditions.values())}, not to 1.")
+    for source in mixture.sources:
+        _check_source(source, path)
+    told = [source.name for source in mixture.of("guided")]
+    if told and not mixture.guided:
+        raise DataError(f"{path} repeats {', '.join(told)} for guided, and has no table [guided] that says how.")
+    if mixture.guided:
+        _check_guided(mixture.guided, told, path)
+
+
+def _check_source(source: Source, path: Path) -> None:
+    texts = {"name": source.name, "reader": source.reader, "licence": source.licence, "folder": source.at}
+    texts |= {"body_part": source.body_part, "modality": source.modality or ""}
+    wrong = [key for key, said in texts.items() if not isinstance(said, str)]
+    wrong += [] if isinstance(source.branches, int) and source.branches > 0 else ["branches"]
+    wrong += [] if all(_number(share, most=1000) for share in source.repeat.values()) else ["repeat"]
+    wrong += [] if isinstance(source.where, dict | None) and isinstance(source.words, dict) else ["where or words"]
+    if wrong:
+        raise DataError(
+            f"{path}: {', '.join(wrong)} of source {source.name!r} cannot be meant: texts, branches of 1 or more, repeat = "
+            "{ STAGE = TIMES } of 0 or more, where and words as tables were expected."
+        )
+
+
+def _check_guided(guided: Mapping[str, Any], told: Sequence[str], path: Path) -> None:
+    """Keys, shares and lists of the table; `told`: the sources of the stage."""
+    where = f"{path}, [guided]"
+    must = {"conditions", "published", "beside", "third_branch", "specialists"}
+    must |= {"call_shares"} if guided.get("calls") else set()
+    if unknown := set(guided) - must - {"calls", "call_shares", "misled", "offered"}:
+        raise DataError(f"{where} has keys that there are not: {', '.join(sorted(unknown))}. Take them out.")
+    if missing := must - set(guided):
+        raise DataError(f"{where} does not say {', '.join(sorted(missing))}. See configs/train/data.toml for one.")
+    tables = {key: guided[key] for key in ("conditions", "specialists", "calls", "call_shares") if key in guided}
+    wrong = [key for key, table in tables.items() if not isinstance(table, dict)]
+    wrong += [
+        key for key in ("published", "beside", "third_branch", "misled") if not _number(guided.get(key, 0), most=1)
+    ]
+    wrong += [key for key in ("calls", "call_shares") if not all(map(_number, dict(guided.get(key) or {}).values()))]
+    if not wrong:
+        lists = {f"specialists.{name}": names for name, names in guided["specialists"].items()}
+        lists |= {"offered": guided["offered"]} if guided.get("offered") else {}
+        wrong += [
+            key for key, names in lists.items() if not (isinstance(names, list) and names and all(map(_text, names)))
+        ]
+        wrong += [] if all(map(_number, guided["conditions"].values())) else ["conditions"]
+    if wrong:
+        raise DataError(
+            f"{where}: {', '.join(wrong)} cannot be meant: shares of 0 to 1, and lists of names were expected."
+        )
+    if abs(sum(guided["conditions"].values()) - 1) > 1e-6:
+        raise DataError(
+            f"{path}: the shares under guided.conditions sum to {sum(guided['conditions'].values())}, not to 1."
+        )
+
+
+def _number(said: Any, most: float = math.inf) -> bool:
+    """Whether it is a finite number of 0 or more, and at most `most`."""
+    return isinstance(said, int | float) and not isinstance(said, bool) and math.isfinite(said) and 0 <= said <= most
+
+
+def _text(said: Any) -> bool:
+    return isinstance(said, str)

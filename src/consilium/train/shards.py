@@ -102,7 +102,12 @@ def _stage(
 ) -> dict[str, Any]:
     made_from = fingerprint(stage, mixture, data)
     known = _kept(place, made_from)
-    if known.get("complete") and all(_intact(place, shard) for shard in known["shards"]):
+    if (
+        known.get("complete")
+        and known["shards"]
+        and "counts" in known
+        and all(_intact(place, shard) for shard in known["shards"])
+    ):
         return known["counts"]
     planned = guided.plan(mixture, data) if stage == "guided" else plan(stage, mixture, data, digests)
     parts = [planned[start : start + mixture.shard] for start in range(0, len(planned), mixture.shard)]
@@ -196,10 +201,19 @@ def _kept(place: Path, made_from: str) -> dict[str, Any]:
 def _manifest(place: Path) -> dict[str, Any]:
     try:
         found = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        there = sorted(path.parent.name for path in place.parent.glob("*/manifest.json"))
+        raise DataError(
+            f"there are no shards {place.name} in {place.parent}; there are: {', '.join(there) or 'none'}. Run `consilium train "
+            "data`, or mend the mix."
+        ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{place} has no manifest that reads ({error}). Run `consilium train data`.") from error
     shards = found.get("shards") if isinstance(found, dict) else None
-    if not isinstance(shards, list) or not all(isinstance(s, dict) and {"name", "sha256"} <= set(s) for s in shards):
+    named = [
+        s for s in shards or () if isinstance(s, dict) and all(isinstance(s.get(k), str) for k in ("name", "sha256"))
+    ]
+    if not isinstance(shards, list) or len(named) < len(shards):
         raise DataError(f"{place / 'manifest.json'} names no shards. Run `consilium train data` again.")
     return found
 
