@@ -76,7 +76,8 @@ def _solids(frames: Sequence[Frame], notes: list[str]) -> Iterable[Image | Volum
     for part in parts:
         layers = layers_of(part, notes)
         if len(layers) > 1:
-            notes.append(f"{len(layers)} slices lie in the same place: one volume for each repetition")
+            each = "volume" if any(len(layer) > 1 for layer in layers) else "image"
+            notes.append(f"{len(layers)} slices lie in the same place: one {each} for each repetition")
         for layer in layers:
             if len(layer) == 1:
                 yield layer[0].image
