@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -208,120 +205,6 @@ def test_features_of_another_encoder_and_files_that_changed_are_refused(tmp_path
         file.write(b"x")
     with pytest.raises(MemberError, match="not the file that the card was written for"):
         adapter.load(tmp_path / "masses", ENCODER)
-
-
-def onnx_of(
-    path: Path, nodes: list[Any], constants: dict[str, np.ndarray], shape: list[Any], outputs: dict[str, int]
-) -> None:
-    entry = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    made = [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items()]
-    from onnx import numpy_helper
-
-    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "g", [entry], made, tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, str(path))
-
-
-def mean_model(path: Path, columns: int = 2, factor: float = 1.0) -> None:
-    """(1, 1, 8, 8) -> columns logits: the mean of the picture times 1, 2 ..."""
-    nodes = [
-        helper.make_node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0),
-        helper.make_node("MatMul", ["m", "w"], ["scores"]),
-        helper.make_node("ArgMax", ["scores"], ["label"], axis=1),
-    ]
-    weight = (np.arange(1, columns + 1, dtype=np.float32) * factor)[None]
-    onnx_of(path, nodes, {"w": weight}, [1, 1, 8, 8], {"label": TensorProto.INT64, "scores": TensorProto.FLOAT})
-
-
-ONNX_CARD = """
-name = "brightness"
-summary = "Tells bright pictures from dark ones."
-modality = ["MR"]
-concepts = ["dark", "bright"]
-licence = "CC0-1.0"
-
-[input]
-kind = "picture"
-size = [8, 8]
-channels = 1
-mean = [0.5]
-std = [0.25]
-
-[output]
-kind = "logits"
-"""
-
-
-@pytest.fixture
-def onnx_folder(tmp_path: Path) -> Path:
-    mean_model(tmp_path / "given/model.onnx")
-    (tmp_path / "given/card.toml").write_text(ONNX_CARD)
-    return tmp_path / "given"
-
-
-def test_an_onnx_model_is_added_and_judges_as_its_card_says(onnx_folder: Path, home: Path) -> None:
-    card = adapter.add(onnx_folder, home, encoder=ENCODER)
-    member = registry.get("specialists", "brightness")
-    assert member.card == card and member.origin == "trained here"
-    grey = Image(np.full((20, 30), 204, np.uint8), "sha256:grey")
-    opinion = member.load(encoder=ENCODER).examine(case(grey))
-    logit = (0.8 - 0.5) / 0.25
-    expected = 1 / (1 + np.exp(-logit))  # of logits z and 2z
-    assert opinion.findings[0].concept.meaning == "bright"
-    assert opinion.findings[0].probability == pytest.approx(expected, abs=1e-3)
-    with pytest.raises(UsageError, match="there is a specialist brightness already"):
-        adapter.add(onnx_folder, home)
-
-
-@pytest.mark.parametrize(
-    ("columns", "factor", "kind", "words"),
-    [
-        (3, 1.0, "logits", "gave 3 numbers a picture, its card names 2"),
-        (2, float("nan"), "logits", "not finite"),
-        (2, 9.0, "probabilities", "are no probabilities"),
-        (2, 0.1, "probabilities", "sum to"),
-    ],
-)
-def test_numbers_that_are_not_what_the_card_promises_are_an_abstention(
-    onnx_folder: Path, home: Path, columns: int, factor: float, kind: str, words: str
-) -> None:
-    mean_model(onnx_folder / "model.onnx", columns, factor)
-    (onnx_folder / "card.toml").write_text(ONNX_CARD.replace('"logits"', f'"{kind}"'))
-    adapter.add(onnx_folder, home)
-    opinion = adapter.load(home / "specialists/brightness", ENCODER).examine(
-        case(Image(np.full((8, 8), 230, np.uint8), "u"))
-    )
-    assert opinion.findings == () and opinion.abstained is not None and words in opinion.abstained
-
-
-def test_what_an_onnx_model_cannot_take_or_give_is_said(onnx_folder: Path, home: Path) -> None:
-    (onnx_folder / "card.toml").write_text(ONNX_CARD.replace("[8, 8]", "[9, 8]"))
-    adapter.add(onnx_folder, home, name="other")
-    with pytest.raises(MemberError, match=r"does not take an input of shape \(1, 1, 9, 8\)"):
-        adapter.load(home / "specialists/other", ENCODER).examine(case(IMAGES[0]))
-    (onnx_folder / "card.toml").write_text(ONNX_CARD + 'name = "probabilities"\n')
-    with pytest.raises(MemberError, match="names probabilities"):
-        adapter.add(onnx_folder, home)
-    (onnx_folder / "model.onnx").write_bytes(b"not a model")
-    (onnx_folder / "card.toml").write_text(ONNX_CARD)
-    with pytest.raises(MemberError, match="cannot be run"):
-        adapter.add(onnx_folder, home)
-    assert not (home / "specialists/brightness").exists()
-
-
-def test_without_onnxruntime_the_extra_is_named(onnx_folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "onnxruntime":
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MemberError, match=r"pip install -e .\.\[onnx\]"):
-        adapter.add(onnx_folder, home)
 
 
 def test_an_exported_folder_can_be_added_under_another_name(tmp_path: Path, home: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,11 @@ def add(folder: Path, home: Path, name: str = "", encoder: Encoder | None = None
     """Makes a specialist under HOME/specialists of a folder with card.toml and model.onnx, or of one that `export` wrote.
 
     name  what to call it, instead of what the card says. encoder: the council's, to see that features fit; None: not seen to.
-    UsageError where the card cannot be followed, MemberError where the model cannot be run.
+    UsageError where the card cannot be followed, MemberError where the model cannot be run or gives another count of numbers
+    than the card names concepts.
     """
     if (folder / "card.json").is_file():
-        return _moved(folder, home, name)
+        return _moved(folder, home, name, encoder)
     fields = cards.read(folder / "card.toml", ("input", "output")) | ({"name": name} if name else {})
     if not (folder / _ONNX).is_file():
         raise UsageError(
@@ -96,13 +97,29 @@ def add(folder: Path, home: Path, name: str = "", encoder: Encoder | None = None
     if encoder is not None:
         inputs.demand(made["input"], encoder, card.name)
     files = {_ONNX: folder / _ONNX}
-    target = cards.install(
-        home, card, made, files, lambda made_folder: onnx_model.load(made_folder / _ONNX, made["output"]["name"])
-    )
+    target = cards.install(home, card, made, files, lambda copied: _prove(copied, folder, card, made, encoder))
     return read_card(target / "card.json")
 
 
-def _moved(folder: Path, home: Path, name: str) -> Card:
+def _prove(copied: Path, folder: Path, card: Card, made: Mapping[str, Any], encoder: Encoder | None) -> None:
+    """Has the copied model judge a blank picture. MemberError, naming the file in `folder`, where it cannot, or gives another
+    count of numbers than the card names concepts. What `export` wrote was compared with its estimator there."""
+    model = _model(copied, made)
+    if not isinstance(model, OnnxModel):
+        return
+    taken = inputs.blank(made["input"], encoder, model.shape)
+    if taken is None:
+        return
+    found = replace(model, file=folder / _ONNX).scores(taken).shape[1]
+    if found != len(card.concepts):
+        raise MemberError(
+            f"{folder / _ONNX} gives {found} numbers for a picture, its card names {len(card.concepts)} concepts "
+            f"({', '.join(code.meaning for code in card.concepts)}). Name one a number, in their order, or choose the output "
+            "that gives them: `name` under [output]."
+        )
+
+
+def _moved(folder: Path, home: Path, name: str, encoder: Encoder | None) -> Card:
     card, made = read_card(folder / "card.json"), cards.opened(folder)
     if made.get("loader") != "estimator":
         raise UsageError(
@@ -111,7 +128,8 @@ def _moved(folder: Path, home: Path, name: str) -> Card:
     fields = {key: value for key, value in made.items() if key not in cards.SAVED}
     card = cards.renamed(card, name)
     files = {each: folder / each for each in made["files"]}
-    return read_card(cards.install(home, card, fields, files, lambda _: None) / "card.json")
+    target = cards.install(home, card, fields, files, lambda copied: _prove(copied, folder, card, made, encoder))
+    return read_card(target / "card.json")
 
 
 def export(estimator: Any, folder: Path, card: Mapping[str, Any] | Path) -> Card:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -70,25 +71,26 @@ def check(table: Mapping[str, Any], where: str) -> None:
 
 def picture(table: Mapping[str, Any], where: str) -> PictureInput:
     """The PictureInput that [input] describes; UsageError where it is none."""
-    try:
-        made = PictureInput(
-            size=(int(table["size"][0]), int(table["size"][1])),
-            channels=int(table.get("channels", 3)),
-            layout=str(table.get("layout", "NCHW")),
-            scale=float(table.get("scale", 1.0)),
-            mean=tuple(float(value) for value in table.get("mean", (0.0,))),
-            std=tuple(float(value) for value in table.get("std", (1.0,))),
-        )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    size = table.get("size")
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         raise UsageError(
-            f"{where}: [input] of kind 'picture' needs size = [rows, columns], and numbers where numbers stand ({error})."
-        ) from error
+            f"{where}: [input] of kind 'picture' needs size = [rows, columns], two whole numbers above 0; found {size!r}."
+        )
+    made = PictureInput(
+        size=(size[0], size[1]),
+        channels=table.get("channels", 3),
+        layout=table.get("layout", "NCHW"),
+        scale=table.get("scale", 1.0),
+        mean=_numbers(table, "mean", 0.0, where),
+        std=_numbers(table, "std", 1.0, where),
+    )
     lengths = {1, made.channels}
     right = (
-        made.channels in (1, 3)
+        type(made.channels) is int
+        and made.channels in (1, 3)
         and made.layout in ("NCHW", "NHWC")
-        and made.scale in (1.0, 255.0)
-        and min(made.size) > 0
+        and type(made.scale) in (int, float)
+        and made.scale in (1, 255)
     )
     if not right or len(made.mean) not in lengths or len(made.std) not in lengths or min(made.std) <= 0:
         raise UsageError(
@@ -98,23 +100,53 @@ def picture(table: Mapping[str, Any], where: str) -> PictureInput:
     return made
 
 
+def _numbers(table: Mapping[str, Any], name: str, default: float, where: str) -> tuple[float, ...]:
+    listed = table.get(name, [default])
+    sound = isinstance(listed, list | tuple) and all(type(each) in (int, float) and isfinite(each) for each in listed)
+    if not sound:
+        raise UsageError(
+            f"{where}: `{name}` under [input] is a list of finite numbers, like [{default}]; found {listed!r}."
+        )
+    return tuple(float(each) for each in listed)
+
+
+def blank(table: Mapping[str, Any], encoder: Encoder | None, shape: Sequence[Any]) -> Array | None:
+    """(1, ...) what [input] asks for of a black picture. Features of an encoder that is not given are noughts, as many as
+    `shape`, the model's own, says; None where it leaves that open."""
+    if table["kind"] != "encoder features":
+        return _of([Image(np.zeros((64, 64), np.uint8), "")], table)
+    if encoder is not None:
+        return encoder.embed([Image(np.zeros((64, 64), np.uint8), "")]).pooled
+    return np.zeros((1, shape[-1]), np.float32) if shape and isinstance(shape[-1], int) else None
+
+
 def features(table: Mapping[str, Any], images: Sequence[Image], encoder: Encoder) -> Array:
     """(n, ...) what [input] asks for of n pictures."""
     if table["kind"] == "encoder features":
         return encoder.embed(images).pooled
+    return _of(images, table)
+
+
+def _of(images: Sequence[Image], table: Mapping[str, Any]) -> Array:
     if table["kind"] == "texture":
         return np.stack([texture.vector(image) for image in images])
     return picture(table, "the card").batch(images)
 
 
 def demand(table: Mapping[str, Any], encoder: Encoder | None, name: str) -> None:
-    """MemberError where this council's encoder or texture features are others than the model was fitted on."""
+    """MemberError where this council's encoder or texture features are others than the model was fitted on, or no picture can
+    be laid before it as its card says."""
     here = encoder.card.version if encoder else "none"
     if table["kind"] == "encoder features" and table["encoder"] != here:
         raise MemberError(
             f"specialist {name} was fitted on features of {table['encoder']}, this council's encoder gives {here}. Fit it on "
             "those."
         )
+    if table["kind"] == "picture":
+        try:
+            picture(table, f"specialist {name}")
+        except UsageError as error:
+            raise MemberError(f"{error} Correct its card.toml, remove its folder and add it again.") from error
     if table["kind"] == "texture" and table.get("texture", texture.VERSION) != texture.VERSION:
         raise MemberError(
             f"specialist {name} was fitted on texture features of version {table['texture']!r}, these are of "

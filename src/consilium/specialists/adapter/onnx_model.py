@@ -24,6 +24,11 @@ class OnnxModel:
     output: str
     file: Path
 
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Of its input, as the file declares it: numbers, and names or None for what is open."""
+        return tuple(self.session.get_inputs()[0].shape)
+
     def scores(self, batch: Array) -> Array:
         """(n, ...) -> (n, c): one run a picture, since many models take no other batch. MemberError where the model takes
         nothing of this shape."""
