@@ -12,7 +12,7 @@ from consilium.consult import policies
 from consilium.consult.council import case_of, consult, consult_many
 from consilium.consult.panel import Panel
 from consilium.consult.vote import votes
-from consilium.errors import UnknownMemberError, UsageError
+from consilium.errors import MemberError, UnknownMemberError, UsageError
 from consilium.formats import record
 from consilium.protocols import Entry, Features
 from consilium.retrievers import exact
@@ -88,6 +88,34 @@ def test_a_specialist_for_another_modality_is_refused_with_its_reason(panel: Pan
     held = consult(case(modality="CT"), panel, "moed")
     assert held.opinions[0].abstained == "it is for CR; the study is CT"
     assert "mass_finder" not in held.versions and "mass_finder" not in held.answer.citations
+
+
+@pytest.mark.parametrize("when", ["loaded", "asked"])
+@pytest.mark.parametrize("policy", sorted(set(policies.names()) - {"solo", "rad", "triggered"}))
+def test_a_specialist_that_is_broken_abstains_with_the_reason_and_the_others_speak(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch, policy: str, when: str
+) -> None:
+    finder, card = panel.specialist("mass_finder"), replace(panel.specialists["mass_finder"], name="broken")
+
+    class Broken:
+        def __init__(self) -> None:
+            self.card = card
+
+        def examine(self, seen: Case, args: object = None) -> Opinion:
+            raise MemberError("its model takes no such picture. Correct its card.")
+
+    def load(self: Panel, name: str) -> object:
+        if name == "broken" and when == "loaded":
+            raise MemberError("its file is missing. Add it again.")
+        return Broken() if name == "broken" else finder
+
+    panel.specialists["broken"] = card
+    monkeypatch.setattr(Panel, "specialist", load)
+    held = consult(case("mass"), panel, policy)
+    said = {opinion.specialist: opinion.abstained for opinion in held.opinions}
+    assert said["mass_finder"] is None and held.answer.choice in held.case.options
+    assert said["broken"] is not None and said["broken"].startswith("its file" if when == "loaded" else "its model")
+    assert "broken" not in held.versions and record.from_json(record.to_json(held)) == held
 
 
 def test_a_case_is_never_its_own_precedent(panel: Panel) -> None:

@@ -15,7 +15,7 @@ from consilium.consult.panel import Panel
 from consilium.consult.prompt import NO_FINDING, Evidence, Profile, compose
 from consilium.consult.route import alike, among, demand_modality, refusal, refused
 from consilium.consult.vote import tally, votes
-from consilium.errors import CannotScoreError, MissingPackageError
+from consilium.errors import CannotScoreError, MemberError
 from consilium.imaging.picture import VIEWS, views
 from consilium.protocols import Card
 from consilium.types import Answer, Case, Code, Completion, Finding, Image, Message, Opinion, Precedent
@@ -45,7 +45,7 @@ class Table:
         self.timings_s[what] = self.timings_s.get(what, 0.0) + time.perf_counter() - start
 
     def opinions(self) -> tuple[Opinion, ...]:
-        """What every specialist says, those whose card refuses the case as abstentions with that reason.
+        """What every specialist says, those whose card refuses the case or who are broken as abstentions with that reason.
 
         UsageError where a study's modality is unknown: who may see it cannot be said.
         """
@@ -97,11 +97,11 @@ class Table:
             return replace(silent, abstained=reason)
         admitted = tuple(study for study in self.case.studies if refusal(card, study) is None)
         with self.timed(f"specialist {name}"):
-            seen, member = replace(self.case, studies=admitted), self.panel.specialist(name)
+            seen = replace(self.case, studies=admitted)
             try:
-                own = among(self.case, admitted, arguments or {})
+                member, own = self.panel.specialist(name), among(self.case, admitted, arguments or {})
                 opinion = member.examine(seen, own) if own else member.examine(seen)
-            except MissingPackageError as error:
+            except MemberError as error:
                 return replace(silent, abstained=str(error))
         self._speaks(card)
         return uneven.cautioned(opinion if opinion.basis == basis else replace(opinion, basis=basis), seen)
