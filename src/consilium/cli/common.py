@@ -22,9 +22,7 @@ def split(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-# DICOM's terms for kinds of picture (PS3.3 C.7.3.1.1.1), and what people say for some of them.
-_TERMS = "AR BDUS BI BMD CR CT DG DMS DX ECG EPS ES FID GM HC IO IVOCT IVUS KER LS MG MR NM OAM OCT OP OPM OPT OPV OT PT PX RF RG"
-MODALITIES = frozenset(f"{_TERMS} SM SRF TG US VA XA XC".split(" "))
+# What people say for some of DICOM's terms.
 _SAID = {"MRI": "MR", "MRT": "MR", "XRAY": "CR", "X-RAY": "CR", "RADIOGRAPH": "CR", "ULTRASOUND": "US", "PET": "PT"}
 _SAID |= {"CAT": "CT", "DERMATOSCOPY": "DMS", "DERMOSCOPY": "DMS", "PATHOLOGY": "SM", "HISTOLOGY": "SM", "FUNDUS": "OP"}
 _SAID |= {"MAMMOGRAPHY": "MG", "ENDOSCOPY": "ES"}
@@ -32,6 +30,8 @@ _SAID |= {"MAMMOGRAPHY": "MG", "ENDOSCOPY": "ES"}
 
 def modality_named(text: str | None) -> str | None:
     """DICOM's term of what a user says ("mri" -> "MR"); None for nothing. UsageError where there is no such modality."""
+    from consilium.formats.anatomy import MODALITIES
+
     said = (text or "").strip().upper()
     found = _SAID.get(said, said)
     if said and found not in MODALITIES:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+# DICOM's terms for kinds of picture (PS3.3 C.7.3.1.1.1).
+_TERMS = "AR BDUS BI BMD CR CT DG DMS DX ECG EPS ES FID GM HC IO IVOCT IVUS KER LS MG MR NM OAM OCT OP OPM OPT OPV OT PT PX RF RG"
+MODALITIES = frozenset(f"{_TERMS} SM SRF TG US VA XA XC".split(" "))
 _BODY_PARTS = {
     "CHEST": ("THORAX", "TORAX", "CXR", "LUNG", "LUNGS", "CHEST PA", "CHEST AP", "CHEST LAT", "CHEST LATERAL"),
     "HEAD": ("BRAIN", "CRANIUM", "CEREBRUM"),

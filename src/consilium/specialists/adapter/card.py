@@ -14,7 +14,7 @@ from typing import Any
 
 from consilium.errors import MemberError, UsageError
 from consilium.protocols import Card
-from consilium.types import Code, Score
+from consilium.specialists.adapter import fields as fields_of
 from consilium.weights.sources import sha256_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -53,14 +53,15 @@ def check_fields(fields: Mapping[str, Any], where: str, tables: tuple[str, ...] 
         )
     wrong = [name for name in _TEXTS if name in fields and not isinstance(fields[name], str)]
     wrong += [name for name in (*_TABLES, *tables) if name in fields and not isinstance(fields[name], Mapping)]
+    wrong += [
+        name
+        for name in ("trained_on", "arguments")
+        if name not in wrong and not all(isinstance(text, str) for text in fields.get(name, {}).values())
+    ]
     wrong += [name for name in ("exclusive", "calibrated") if name in fields and not isinstance(fields[name], bool)]
-    wrong += [name for name in _LISTS if name in fields and not _texts(fields[name])]
+    wrong += [name for name in _LISTS if name in fields and not fields_of.are_texts(fields[name])]
     if wrong:
         raise UsageError(f"{where}: {', '.join(wrong)} is not written as docs/adapters.md shows it. Correct the card.")
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value))
 
 
 def card_of(fields: Mapping[str, Any], where: str, names_concepts: bool = True) -> Card:
@@ -78,9 +79,10 @@ def card_of(fields: Mapping[str, Any], where: str, names_concepts: bool = True) 
         raise UsageError(
             f"{where} says calibrated = true without `evidence`: name the file or command that measured it."
         )
-    concepts = _concepts(fields.get("concepts", ()), where)
+    modalities = fields_of.modalities(fields["modality"], where)
+    concepts = fields_of.concepts(fields.get("concepts", ()), where)
     labels = [code.meaning for code in concepts]
-    groups = {group: tuple(members) for group, members in fields.get("groups", {}).items()}
+    groups = fields_of.groups(fields.get("groups", {}), where)
     strangers = sorted({member for members in groups.values() for member in members} - set(labels))
     if len(set(labels)) != len(labels) or strangers:
         raise UsageError(
@@ -91,16 +93,16 @@ def card_of(fields: Mapping[str, Any], where: str, names_concepts: bool = True) 
         name=fields["name"],
         version=fields.get("version", ""),
         summary=fields["summary"],
-        modalities=tuple(m.upper() for m in _tuple(fields["modality"])),
-        body_parts=tuple(b.upper() for b in _tuple(fields.get("body_part", ()))),
+        modalities=modalities,
+        body_parts=tuple(b.upper() for b in fields_of.texts(fields.get("body_part", ()))),
         concepts=concepts,
         groups=groups,
         arguments=dict(fields.get("arguments", {})),
         trained_on=dict(fields.get("trained_on", {})),
         licence=fields["licence"],
         evidence=fields.get("evidence", ""),
-        scores=_scores(fields.get("scores", ()), where),
-        not_for=_tuple(fields.get("not_for", NOT_FOR)),
+        scores=fields_of.scores(fields.get("scores", ()), where),
+        not_for=fields_of.texts(fields.get("not_for", NOT_FOR)),
     )
 
 
@@ -109,25 +111,6 @@ def renamed(card: Card, name: str) -> Card:
     if name and not NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a specialist: use letters, digits, _ and -, at most 64.")
     return dataclasses.replace(card, name=name) if name else card
-
-
-def _tuple(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _concepts(listed: Any, where: str) -> tuple[Code, ...]:
-    """A text is a local code; a table names value, scheme and meaning."""
-    try:
-        return tuple(Code.local(each) if isinstance(each, str) else Code(**each) for each in listed)
-    except TypeError as error:
-        raise UsageError(f"{where}: a concept is a text, or a table of value, scheme and meaning ({error}).") from error
-
-
-def _scores(listed: Any, where: str) -> tuple[Score, ...]:
-    try:
-        return tuple(Score(**each) for each in listed)
-    except TypeError as error:
-        raise UsageError(f"{where}: a score is a table of metric, value, low, high and n ({error}).") from error
 
 
 def install(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from consilium.imaging import texture
 from consilium.imaging.picture import resize
 from consilium.imaging.window import to_display
 from consilium.protocols import Encoder
+from consilium.specialists.adapter.fields import is_number
 from consilium.types import Array, Image
 
 KINDS = ("encoder features", "texture", "picture")
@@ -89,7 +89,7 @@ def picture(table: Mapping[str, Any], where: str) -> PictureInput:
         type(made.channels) is int
         and made.channels in (1, 3)
         and made.layout in ("NCHW", "NHWC")
-        and type(made.scale) in (int, float)
+        and is_number(made.scale)
         and made.scale in (1, 255)
     )
     if not right or len(made.mean) not in lengths or len(made.std) not in lengths or min(made.std) <= 0:
@@ -102,7 +102,7 @@ def picture(table: Mapping[str, Any], where: str) -> PictureInput:
 
 def _numbers(table: Mapping[str, Any], name: str, default: float, where: str) -> tuple[float, ...]:
     listed = table.get(name, [default])
-    sound = isinstance(listed, list | tuple) and all(type(each) in (int, float) and isfinite(each) for each in listed)
+    sound = isinstance(listed, list | tuple) and all(is_number(each) for each in listed)
     if not sound:
         raise UsageError(
             f"{where}: `{name}` under [input] is a list of finite numbers, like [{default}]; found {listed!r}."
