@@ -17,7 +17,7 @@ from consilium.consult.council import case_of, consult, consult_many
 from consilium.consult.panel import Panel
 from consilium.consult.route import refused
 from consilium.encoders import patch_statistics
-from consilium.errors import UsageError
+from consilium.errors import MemberError, UsageError
 from consilium.genomics.genotypes import Wanted
 from consilium.protocols import Card, Entry
 from consilium.types import Case, Code, Completion, Finding, Genome, Image, Opinion, Precedent, Score, Study
@@ -179,6 +179,26 @@ def test_places_are_those_of_all_who_read_genomes_and_all_there_are_where_one_na
     assert places is not None and places.keys.tolist() == [1, 3, 7]
     panel.seat("mass_risk", Risk())
     assert panel.genome_places() is None
+
+
+def test_a_reader_of_genomes_that_cannot_be_loaded_names_no_places_and_is_an_error_only_alone(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Risk(replace(RISK, name="whole"))
+    whole.table = SimpleNamespace(wanted=lambda: Wanted(np.array([3, 7])))  # type: ignore[attr-defined]
+
+    def load(self: Panel, name: str) -> Risk:
+        if name == "broken":
+            raise MemberError("its files are of different traits. Train it again.")
+        return whole
+
+    monkeypatch.setattr(Panel, "specialist", load)
+    panel.specialists["broken"] = replace(RISK, name="broken")
+    with pytest.raises(MemberError, match="Train it again"):
+        panel.genome_places()
+    panel.specialists["whole"] = whole.card
+    places = panel.genome_places()
+    assert places is not None and places.keys.tolist() == [3, 7]
 
 
 @dataclass

@@ -18,7 +18,7 @@ from consilium import registry
 from consilium.consult.arbiter import SHIPPED as SHIPPED_ARBITER
 from consilium.consult.arbiter import Arbiter
 from consilium.consult.arbiter import load as load_arbiter
-from consilium.errors import UnknownMemberError, UsageError
+from consilium.errors import MemberError, UnknownMemberError, UsageError
 from consilium.genomics.genotypes import Wanted
 from consilium.protocols import Card, Encoder, Generalist, Retriever, Specialist
 from consilium.registry import Member
@@ -76,8 +76,16 @@ class Panel:
 
     def genome_places(self) -> Wanted | None:
         """The places of a genome that those who read one judge by (their `table.wanted().keys`); None for all there are, where
-        one of them names none. UsageError where nobody at the table reads genomes."""
-        readers = [self.specialist(name) for name, card in self.specialists.items() if not card.modalities]
+        one of them names none. One that cannot be loaded is passed over, for it will abstain; MemberError where none can.
+        UsageError where nobody at the table reads genomes."""
+        readers, broken = [], []
+        for name in (name for name, card in self.specialists.items() if not card.modalities):
+            try:
+                readers.append(self.specialist(name))
+            except MemberError as error:
+                broken.append(error)
+        if broken and not readers:
+            raise broken[0]
         if not readers:
             raise UsageError(
                 "no specialist at the table reads genomes. Make one of your cohort (consilium genome specialist --help), and "

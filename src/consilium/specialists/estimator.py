@@ -114,8 +114,8 @@ def _prove(copied: Path, folder: Path, card: Card, made: Mapping[str, Any], enco
     if found != len(card.concepts):
         raise MemberError(
             f"{folder / _ONNX} gives {found} numbers for a picture, its card names {len(card.concepts)} concepts "
-            f"({', '.join(code.meaning for code in card.concepts)}). Name one a number, in their order, or choose the output "
-            "that gives them: `name` under [output]."
+            f"({', '.join(code.meaning for code in card.concepts)}). Name one for each number, in their order, or say "
+            "which output gives them: `name` under [output]."
         )
 
 
