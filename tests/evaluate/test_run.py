@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,6 +202,42 @@ def test_two_processes_answer_as_one_does(place: Place, kept: Path, tmp_path: Pa
     for policy in ("panel_vote", "gsco"):
         assert timeless(tmp_path / f"{policy}.jsonl") == timeless(kept / f"{policy}.jsonl")
     assert not list(tmp_path.glob("*.part-*")) and dict(os.environ) == before
+
+
+EMPLOYER = """
+import os, time
+from consilium.evaluate.jobs import several
+with several(None, 1) as crew:
+    print(crew._pool.submit(os.getpid).result(), flush=True)
+    crew._pool.submit(time.sleep, 120).result()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+@pytest.mark.timeout(120)
+def test_processes_end_with_the_one_that_employed_them() -> None:
+    with subprocess.Popen([sys.executable, "-c", EMPLOYER], stdout=subprocess.PIPE, text=True) as employer:
+        assert employer.stdout is not None
+        worker = int(employer.stdout.readline())
+        employer.kill()
+        try:
+            # The worker holds the other end of the pipe, so that it is at its end once the worker is.
+            assert employer.communicate(timeout=15) == ("", None)
+        except subprocess.TimeoutExpired:
+            os.kill(worker, signal.SIGKILL)
+            raise
+
+
+def test_what_a_part_holds_twice_is_one_answer(place: Place, kept: Path, tmp_path: Path) -> None:
+    """A kill between the merge and the removal of the parts, a worker that was late, and a line that was torn."""
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "moed.jsonl"
+    header, *rows = path.read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "moed.part-1.jsonl").write_text("".join((header, *rows)), "utf-8")
+    (tmp_path / "moed.part-2.jsonl").write_text("".join((header, *rows[:3], rows[3][:-9])), "utf-8")
+    assert timeless(path)[1:] == [{k: v for k, v in r.items() if k != "seconds"} for r in records.read_run(path).rows]
+    assert run(small.evaluation(place, tmp_path, "moed")).new == {"moed": 0}
+    assert timeless(path) == timeless(kept / "moed.jsonl") and not list(tmp_path.glob("*.part-*"))
 
 
 def test_what_cannot_be_run(place: Place, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any
 
 from consilium import formats
@@ -187,7 +188,16 @@ _employed: dict[str, Any] = {}
 
 
 def _employ(evaluation: Evaluation) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     _employed["evaluation"] = evaluation
+
+
+def _end_with_parent() -> None:
+    """Ends this process once the one that employed it is gone, killed for instance: nobody would gather its answers, and a new
+    run may already give the same pictures to others."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _clerk() -> Clerk:
