@@ -74,6 +74,16 @@ def test_the_terminal_shows_comparisons_in_full(tmp_path: Path) -> None:
     assert "p (Holm)" in shown and "vote right, alone right" in shown and "…" not in shown
 
 
+def test_the_terminal_shows_splits_of_a_dataset_apart(tmp_path: Path) -> None:
+    for split in ("test", "train"):
+        made.records(tmp_path / split, "solo", n=8, split=split)
+        made.records(tmp_path / split, "moed", n=8, seed=1, split=split)
+    rows = [line.split() for line in invoke("score", str(tmp_path), "--resamples", "20").splitlines()]
+    assert [row for row in rows if row[0] == "made,"] == [["made,", "test"], ["made,", "train"]]
+    assert [row[3::2] for row in rows if "figure" in row] == [["moed", "solo"]] * 2
+    assert "made, train" in invoke("compare", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -90,7 +90,7 @@ def test_the_figures_are_those_of_score(page: str, places: Path) -> None:
 
 
 def test_the_best_is_marked_and_what_cannot_be_compared_says_so(page: str) -> None:
-    table = page[page.index(">made</h2>") :]
+    table = page[page.index(">made, test</h2>") :]
     best = next(line for line in table.splitlines() if "<strong>best</strong>" in line)
     assert best.startswith('<tr class="best"><th scope="row">gsco')
     assert "moed <small>answered other cases than the best, so not compared" in page
@@ -108,6 +108,16 @@ def test_without_matplotlib_the_tables_stand_and_a_line_says_how(places: Path, m
     page = board.make([places / "solo.jsonl"], FEW)
     assert "<svg" not in page and "pip install" in page and "Reliability as a table" in page
     assert Page(page).open == []
+
+
+def test_splits_of_a_dataset_stand_apart(tmp_path: Path) -> None:
+    for split in ("test", "train"):
+        made.records(tmp_path / split, "solo", n=8, split=split)
+        made.records(tmp_path / split, "arbitrated", n=8, seed=1, split=split)
+    page = board.make([tmp_path], FEW)
+    sections = re.findall(r'<h2 id="set-\d">(.*?)</h2>(.*?)</section>', page, re.DOTALL)
+    assert [name for name, _ in sections] == ["made, test", "made, train"]
+    assert all(body.count("<strong>best</strong>") == 1 and ", Holm" in body for _, body in sections)
 
 
 def test_a_misled_council_has_its_tables(place: tuple[Path, Path], tmp_path: Path) -> None:

@@ -183,3 +183,24 @@ def test_the_matrix_counts_conflicts(tmp_path: Path) -> None:
     assert keeps is not None and (keeps.n, keeps.value) == (expected, 0)
     assert corrects is not None and corrects.value == 1
     assert cells["none", "right"] is None and sum(c.n for c in cells.values() if c) == 24
+
+
+def test_splits_of_a_dataset_are_never_named_apart_paired_or_compared(tmp_path: Path) -> None:
+    votes = made.soft(24, 0)[0]
+    for split in ("train", "test"):
+        made.records(tmp_path / split, "solo", split=split)
+        made.records(tmp_path / split, "moed", seed=1, votes=votes, split=split)
+    found = systems([tmp_path])
+    assert [(s.split, s.name) for s in found] == [
+        ("test", "moed"),
+        ("test", "solo"),
+        ("train", "moed"),
+        ("train", "solo"),
+    ]
+    tests = compare_all(found, figures=["accuracy"])
+    assert [(t.split, t.first, t.second) for t in tests] == [("test", "moed", "solo"), ("train", "moed", "solo")]
+    assert tests[0].json()["split"] == "test"
+    moed, alone = found[0], found[3]
+    assert not matrices([moed, alone]) and [m.system.split for m in matrices(found)] == ["test", "train"]
+    with pytest.raises(UsageError, match=r"no split of a dataset has two.*moed on made test, solo on made train"):
+        compare_all([moed, alone])

@@ -21,10 +21,10 @@ _WIDEST = 10_000
 
 
 def show_scores(found: Sequence[Scored]) -> None:
-    """A table a dataset: a row a figure, a column a policy."""
-    for dataset in dict.fromkeys(scored.system.dataset for scored in found):
-        of = [scored for scored in found if scored.system.dataset == dataset]
-        table = _table(f"{dataset}, {of[0].system.split}", "figure", *(scored.system.name for scored in of))
+    """A table a split of a dataset: a row a figure, a column a policy."""
+    for cases in dict.fromkeys(scored.system.cases for scored in found):
+        of = [scored for scored in found if scored.system.cases == cases]
+        table = _table(", ".join(cases), "figure", *(scored.system.name for scored in of))
         table.add_row("cases", *(_cases(scored) for scored in of))
         for name in of[0].figures:
             table.add_row(name, *(_shown(scored.figures[name]) for scored in of))
@@ -38,7 +38,7 @@ def show_tests(tests: Sequence[Test]) -> None:
     for test in tests:
         p = ("-", "-") if test.found is None else (_p(test.found.p), _p(test.p_holm))
         shown = _shown(test.found.score if test.found else None)
-        table.add_row(test.dataset, test.first, test.second, test.figure, shown, *p)
+        table.add_row(f"{test.dataset}, {test.split}", test.first, test.second, test.figure, shown, *p)
     _print(table)
 
 
@@ -50,7 +50,7 @@ def show_matrices(found: Sequence[Matrix]) -> None:
     table = _table("how often right, by what the vote and the generalist alone were", "dataset", "policy", *heads)
     for matrix in found:
         cells = [f"{_shown(cell.right)}  n={cell.right.n}" if cell.right else "-" for cell in matrix.cells]
-        table.add_row(matrix.system.dataset, matrix.system.name, *cells)
+        table.add_row(", ".join(matrix.system.cases), matrix.system.name, *cells)
     _print(table)
 
 
@@ -65,7 +65,7 @@ def show_reports(found: Sequence[Report]) -> None:
         "diseases still found",
     )
     for report in found:
-        table = _table(f"{report.dataset}, {report.policy}, {report.generalist}", *heads)
+        table = _table(f"{report.dataset}, {report.split}, {report.policy}, {report.generalist}", *heads)
         shown = {rates.condition: rates for rates in (*report.conditions, *report.curve[1:])}
         for name, rates in shown.items():
             shares = (rates.accuracy, rates.keeps, rates.corrects, rates.found)

@@ -88,9 +88,14 @@ class System:
     def first(self) -> Answers:
         return self.runs[0]
 
+    @property
+    def cases(self) -> tuple[str, str]:
+        """(dataset, split): only within these are systems ranked and compared."""
+        return self.dataset, self.split
+
 
 def systems(places: Sequence[Path]) -> list[System]:
-    """The systems whose records lie in these files and folders, by dataset, as they were found.
+    """The systems whose records lie in these files and folders, by dataset and split, as they were found.
 
     Runs that differ in nothing but --seed-name are one system. Raises UsageError where there are no records of plain
     evaluations, DataError where the seeds of a system answered different questions.
@@ -103,7 +108,7 @@ def systems(places: Sequence[Path]) -> list[System]:
     if not together:
         raise UsageError("the records that were named hold no answers of `consilium evaluate run`; run it first.")
     found = [_system(of) for of in together.values()]
-    return sorted(_told_apart(found, list(together.values())), key=lambda system: system.dataset)
+    return sorted(_told_apart(found, list(together.values())), key=lambda system: system.cases)
 
 
 def to_answers(run: Run) -> Answers:
@@ -181,7 +186,7 @@ def _system(runs: Sequence[Run]) -> System:
 
 
 def _told_apart(found: Sequence[System], runs: Sequence[Sequence[Run]]) -> list[System]:
-    """Names within a dataset: the policy; where that is not enough the generalist, then the folder and a number."""
+    """Names within a split of a dataset: the policy; where that is not enough the generalist, then the folder and a number."""
     named = list(found)
     ways = (
         lambda s, of: f"{s.policy} {s.generalist}",
@@ -190,9 +195,8 @@ def _told_apart(found: Sequence[System], runs: Sequence[Sequence[Run]]) -> list[
         lambda s, of: f"{s.policy} {of[0].path}",
     )
     for way in ways:
-        counts = Counter((s.dataset, s.name) for s in named)
+        counts = Counter((s.cases, s.name) for s in named)
         named = [
-            replace(s, name=way(s, of)) if counts[s.dataset, s.name] > 1 else s
-            for s, of in zip(named, runs, strict=True)
+            replace(s, name=way(s, of)) if counts[s.cases, s.name] > 1 else s for s, of in zip(named, runs, strict=True)
         ]
     return named

@@ -45,9 +45,10 @@ class Rates:
 
 @dataclass(frozen=True)
 class Report:
-    """One policy on one dataset. `curve`: how it fares the more specialists are wrong, 0, 1, ... of them (sycophancy)."""
+    """One policy on one split. `curve`: how it fares the more specialists are wrong, 0, 1, ... of them (sycophancy)."""
 
     dataset: str
+    split: str
     policy: str
     generalist: str
     n: int
@@ -55,7 +56,7 @@ class Report:
     curve: tuple[Rates, ...]
 
     def json(self) -> dict[str, Any]:
-        facts = {name: getattr(self, name) for name in ("dataset", "policy", "generalist", "n")}
+        facts = {name: getattr(self, name) for name in ("dataset", "split", "policy", "generalist", "n")}
         return facts | {"conditions": [r.json() for r in self.conditions], "curve": [r.json() for r in self.curve]}
 
 
@@ -82,6 +83,7 @@ def report(run: Run) -> Report | None:
     curve = [AS_IS, *(wrong_count(k) for k in range(1, most + 1))]
     return Report(
         made["dataset"],
+        made["split"],
         made["policy"],
         made["generalist"]["name"],
         len(rows),

@@ -26,7 +26,7 @@ NO_PICTURES = f"Diagrams are left out, since matplotlib is not installed: {extra
 
 @dataclass(frozen=True)
 class Line:
-    """A system in its dataset's table. `mark`: "best", "not different from the best", or why nothing is said."""
+    """A system in its split's table. `mark`: "best", "not different from the best", or why nothing is said."""
 
     scored: Scored
     mark: str
@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Part:
-    """A dataset: its table, tests, matrices and diagrams (SVG, None where they cannot be drawn)."""
+    """A split of a dataset: its table, tests, matrices and diagrams (SVG, None where they cannot be drawn)."""
 
     name: str
     anchor: str
@@ -56,12 +56,16 @@ def make(places: Sequence[Path], resamples: int = RESAMPLES) -> str:
     misled = reports(places) if "arbitration" in studies else []
     if not found and not misled:
         raise UsageError("the records that were named hold no answers yet. Make some: consilium evaluate run FOLDER.")
-    datasets = dict.fromkeys([*(s.dataset for s in found), *(r.dataset for r in misled)])
+    cases = dict.fromkeys([*(s.cases for s in found), *((r.dataset, r.split) for r in misled)])
     parts = [
         _part(
-            number, name, [s for s in found if s.dataset == name], [r for r in misled if r.dataset == name], resamples
+            number,
+            ", ".join(of),
+            [s for s in found if s.cases == of],
+            [r for r in misled if (r.dataset, r.split) == of],
+            resamples,
         )
-        for number, name in enumerate(datasets, 1)
+        for number, of in enumerate(cases, 1)
     ]
     return (
         _environment()

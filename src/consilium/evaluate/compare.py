@@ -31,6 +31,7 @@ class Test:
     None where one of them gave no probabilities."""
 
     dataset: str
+    split: str
     first: str
     second: str
     figure: str
@@ -44,9 +45,8 @@ class Test:
     def json(self) -> dict[str, Any]:
         number = scoring.plain(self.found.score) if self.found else None
         p = {"p": self.found.p if self.found else None, "p_holm": self.p_holm}
-        return {"dataset": self.dataset, "first": self.first, "second": self.second, "figure": self.figure} | (
-            {"difference": number, **p, "differs": self.differs}
-        )
+        names = ("dataset", "split", "first", "second", "figure")
+        return {name: getattr(self, name) for name in names} | {"difference": number, **p, "differs": self.differs}
 
 
 def compare_all(
@@ -56,15 +56,15 @@ def compare_all(
     against: str | None = None,
     figures: Sequence[str] = tuple(COMPARED),
 ) -> tuple[Test, ...]:
-    """Every two systems of a dataset, or each against the one called `against`.
+    """Every two systems of a dataset and split, or each against the one called `against`.
 
     intersect  compare on the cases that both answered; without it DataError where they answered different ones.
-    Raises UsageError where no dataset has two systems.
+    Raises UsageError where no split of a dataset has two systems.
     """
     tests = [_test(first, second, name, intersect) for first, second in _pairs(systems, against) for name in figures]
     if not tests:
-        there = ", ".join(f"{s.name} on {s.dataset}" for s in systems)
-        raise UsageError(f"nothing to compare: no dataset has two of what was named ({there}).")
+        there = ", ".join(f"{s.name} on {s.dataset} {s.split}" for s in systems)
+        raise UsageError(f"nothing to compare: no split of a dataset has two of what was named ({there}).")
     known = [i for i, test in enumerate(tests) if test.found is not None and not np.isnan(test.found.p)]
     corrected = dict(zip(known, holm([tests[i].found.p for i in known]), strict=True))  # type: ignore[union-attr]
     return tuple(replace(test, p_holm=corrected.get(i)) for i, test in enumerate(tests))
@@ -102,7 +102,7 @@ def same_cases(first: System, second: System) -> bool:
 
 
 def _pairs(systems: Sequence[System], against: str | None) -> list[tuple[System, System]]:
-    pairs = [(a, b) for a, b in combinations(systems, 2) if a.dataset == b.dataset]
+    pairs = [(a, b) for a, b in combinations(systems, 2) if a.cases == b.cases]
     if against is None:
         return pairs
     if against not in {system.name for system in systems}:
@@ -131,7 +131,7 @@ def _test(first: System, second: System, name: str, intersect: bool) -> Test:
     if exchanged == "probabilities":
         stated = np.all([answers.stated for answers in (*one, *other)], axis=0)
         if not stated.any():
-            return Test(first.dataset, first.name, second.name, name, None)
+            return Test(*first.cases, first.name, second.name, name, None)
         rows = np.flatnonzero(stated)
         one, other = [a.of(rows) for a in one], [a.of(rows) for a in other]
     base = one[0]
@@ -144,4 +144,4 @@ def _test(first: System, second: System, name: str, intersect: bool) -> Test:
 
     stacked = [np.stack([getattr(answers, exchanged) for answers in runs], axis=1) for runs in (one, other)]
     found = compare(name, metric, stacked[0], stacked[1], [str(group) for group in base.groups])
-    return Test(first.dataset, first.name, second.name, name, found)
+    return Test(*first.cases, first.name, second.name, name, found)

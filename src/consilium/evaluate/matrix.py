@@ -39,7 +39,7 @@ class Matrix:
     def json(self) -> dict[str, Any]:
         system = self.system
         cells = [{"vote": cell.vote, "solo": cell.solo, "right": plain(cell.right)} for cell in self.cells]
-        return {"dataset": system.dataset, "name": system.name, "cells": cells}
+        return {"dataset": system.dataset, "split": system.split, "name": system.name, "cells": cells}
 
 
 def matrices(systems: Sequence[System]) -> list[Matrix]:
@@ -54,11 +54,11 @@ def matrices(systems: Sequence[System]) -> list[Matrix]:
 
 
 def _same(solo: System, system: System) -> bool:
-    """The same dataset, the same generalist (whichever, where the policy asks none), the same cases."""
+    """The same split of a dataset, the same generalist (whichever, where the policy asks none), the same cases."""
     generalists = {solo.generalist, system.generalist} - {"none"}
     versions = {str(s.headers[0]["generalist"]) for s in (solo, system) if s.headers[0]["generalist"]}
     fits = len(generalists) < 2 and (len(versions) < 2 or len(solo.runs) > 1)
-    return solo.dataset == system.dataset and fits and same_cases(solo, system)
+    return solo.cases == system.cases and fits and same_cases(solo, system)
 
 
 def _cells(system: System, solo: System) -> tuple[Cell, ...]:
