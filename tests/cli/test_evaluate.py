@@ -62,7 +62,8 @@ def test_run_score_compare_board(seated: Path, tmp_path: Path) -> None:
 def test_arbitration(seated: Path, tmp_path: Path) -> None:
     words = ["arbitration", str(seated), "--policy", "moed", "--generalist", "echo", "--modality", "US", "--cases", "3"]
     words += ["--body-part", "BREAST", "--normal", "normal", "--out", str(tmp_path)]
-    assert "all wrong" in invoke(*words)
+    shown = invoke(*words)
+    assert shown.count("1 wrong") == 1 and "one wrong" not in shown and "all wrong" not in shown
     (report,) = json.loads(invoke(*words, "--json"))["reports"]
     assert report["policy"] == "moed" and {"solo", "as is"} <= {r["condition"] for r in report["conditions"]}
 

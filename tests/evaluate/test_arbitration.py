@@ -152,6 +152,7 @@ def test_rates_are_shares_of_the_conflicts(tmp_path: Path) -> None:
     ]
     write(tmp_path / "moed.jsonl", made.header("moed", study="arbitration"), rows)
     (report,) = reports([tmp_path])
+    assert [r.condition for r in report.shown] == ["solo", "as is", "1 wrong"]
     as_is = next(r for r in report.conditions if r.condition == "as is")
     wrong = next(r for r in report.conditions if r.condition == "all wrong")
     shares = [(s.value, s.n) for s in (wrong.accuracy, wrong.keeps, wrong.found) if s]
@@ -159,6 +160,25 @@ def test_rates_are_shares_of_the_conflicts(tmp_path: Path) -> None:
     assert as_is.corrects is not None and (as_is.corrects.value, as_is.corrects.n) == (0.5, 2)
     assert as_is.keeps is not None and (as_is.keeps.value, as_is.keeps.n) == (0, 1)
     assert json.dumps(report.json())
+
+
+def test_no_row_is_shown_twice(tmp_path: Path) -> None:
+    def one(i: int, able: int) -> dict[str, Any]:
+        told = {"vote": "normal", "probabilities": {}, "abstained": None, "opinions": {}, "seconds": 0.1}
+        names = ("solo", "as is", *(f"{k} wrong" for k in range(1, able + 1)))
+        held = {name: {**told, "choice": "normal" if name.startswith(str(able)) else "benign"} for name in names}
+        base = {"row": i, "asked": "", "case": f"c{i}", "group": f"g{i}", "truth": "benign", "wrong": "normal"}
+        return {**base, "able": ["a", "b", "c"][:able], "conditions": held}
+
+    def shown(*able: int) -> list[str]:
+        write(tmp_path / "moed.jsonl", made.header("moed", study="arbitration"), [one(*it) for it in enumerate(able)])
+        (report,) = reports([tmp_path])
+        assert {"one wrong", "all wrong"} <= {r["condition"] for r in report.json()["conditions"]}
+        return [rates.condition for rates in report.shown]
+
+    assert shown(2, 2, 2) == ["solo", "as is", "1 wrong", "2 wrong"]
+    assert shown(2, 0, 2) == ["solo", "as is", "1 wrong", "2 wrong"]
+    assert shown(2, 1, 3) == ["solo", "as is", "all wrong", "1 wrong", "2 wrong", "3 wrong"]
 
 
 def test_no_study_is_an_error(kept: Path) -> None:

@@ -124,7 +124,8 @@ def test_a_misled_council_has_its_tables(place: tuple[Path, Path], tmp_path: Pat
     pytest.importorskip("matplotlib")
     run(small.evaluation(place, tmp_path, "moed", study=arbitration.STUDY, wishes={"normal": "normal", "cases": 3}))
     page = board.make([tmp_path], FEW)
-    assert "Misled on purpose" in page and "all wrong" in page and page.count("<svg") == 1
+    assert '<th scope="row">one wrong' not in page and '<th scope="row">all wrong' not in page
+    assert "Misled on purpose" in page and page.count('<th scope="row">1 wrong</th>') == 1 and page.count("<svg") == 1
     assert Page(page).open == []
 
 

@@ -66,10 +66,9 @@ def show_reports(found: Sequence[Report]) -> None:
     )
     for report in found:
         table = _table(f"{report.dataset}, {report.split}, {report.policy}, {report.generalist}", *heads)
-        shown = {rates.condition: rates for rates in (*report.conditions, *report.curve[1:])}
-        for name, rates in shown.items():
+        for rates in report.shown:
             shares = (rates.accuracy, rates.keeps, rates.corrects, rates.found)
-            table.add_row(name, str(rates.n), *(f"{_shown(s)}  n={s.n}" if s else "-" for s in shares))
+            table.add_row(rates.condition, str(rates.n), *(f"{_shown(s)}  n={s.n}" if s else "-" for s in shares))
         _print(table)
 
 

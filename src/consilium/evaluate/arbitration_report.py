@@ -38,9 +38,13 @@ class Rates:
     corrects: Score | None
     found: Score | None
 
-    def json(self) -> dict[str, Any]:
+    @property
+    def figures(self) -> dict[str, Any]:
         shares = {name: plain(getattr(self, name)) for name in ("accuracy", "keeps", "corrects", "found")}
-        return {"condition": self.condition, "n": self.n, **shares}
+        return {"n": self.n, **shares}
+
+    def json(self) -> dict[str, Any]:
+        return {"condition": self.condition, **self.figures}
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,15 @@ class Report:
     n: int
     conditions: tuple[Rates, ...]
     curve: tuple[Rates, ...]
+
+    @property
+    def shown(self) -> tuple[Rates, ...]:
+        """The rows of a table: the conditions, then k wrong. "one wrong" and "all wrong" are left out where one of these is it:
+        the one always, the other where as many specialists could be forced in every case."""
+        counts = self.curve[1:]
+        known = [rates.figures for rates in counts]
+        doubles = {r.condition for r in self.conditions if r.condition in (ONE_WRONG, ALL_WRONG) and r.figures in known}
+        return (*(r for r in self.conditions if r.condition not in doubles), *counts)
 
     def json(self) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in ("dataset", "split", "policy", "generalist", "n")}
