@@ -123,6 +123,12 @@ def test_truncated(write, kind):
         read(write(data[: len(data) // 2]))
 
 
+def test_an_error_names_no_object_of_ours(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"\xff\xd8\xff" + b"x" * 40)
+    with pytest.raises(DamagedFileError, match=r"cannot identify image file\); copy or export"):
+        read(tmp_path / "x.jpg")
+
+
 def test_a_claim_is_judged_before_decoding(write):
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

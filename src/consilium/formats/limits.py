@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -16,6 +17,8 @@ MAX_RATIO = 200
 RATIO_FLOOR_BYTES = 64 * 2**20
 """Below this size nothing is called a bomb: an empty mask shrinks a thousandfold and is honest."""
 
+_OBJECT = re.compile(r"\s*<[^<>]* object at 0x[0-9A-Fa-f]+>")
+
 
 @contextmanager
 def guarded(doing: str, *, quote: bool = True) -> Iterator[None]:
@@ -25,7 +28,7 @@ def guarded(doing: str, *, quote: bool = True) -> Iterator[None]:
     except ConsiliumError:
         raise
     except Exception as error:
-        said = str(error).strip().splitlines()[:1] if quote else []
+        said = _OBJECT.sub("", str(error)).strip().splitlines()[:1] if quote else []
         reason = f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
         raise DamagedFileError(f"cannot {doing} ({reason}); copy or export the file again.") from error
 
