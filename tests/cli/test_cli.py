@@ -223,12 +223,6 @@ def test_weights_are_listed_and_not_fetched(run: Run, tmp_path: Path) -> None:
     assert run("weights", "verify", "--json").out.strip() == "{}"
 
 
-def test_index_list_names_the_shipped_one_and_those_built_here(run: Run, home: Path) -> None:
-    assert json.loads(run("index", "list", "--json").out) == ["shipped"]
-    (home / "indices/mine").mkdir(parents=True)
-    assert run("index", "list").out == "shipped\nmine\n"
-
-
 @pytest.fixture
 def with_weights(run: Run, pretrained: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("CONSILIUM_WEIGHTS", str(pretrained))

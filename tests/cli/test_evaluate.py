@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.evaluate import made, small
 from typer.testing import CliRunner
 
 from consilium.cli import evaluate
+from consilium.datasets.folder import read_folder
 from consilium.errors import ConsiliumError, UsageError
 from consilium.evaluate.council import Council
 
@@ -57,6 +59,18 @@ def test_run_score_compare_board(seated: Path, tmp_path: Path) -> None:
     page = tmp_path / "deep/board.html"
     assert str(page) in invoke("board", str(out), "--out", str(page), "--resamples", "20").replace("\n", "")
     assert "breast_ultrasound_busi" in page.read_text("utf-8")
+
+
+def test_one_picture_is_one_picture(seated: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(seated, data)
+    torn = read_folder(data).of("test")[0].path
+    torn.write_bytes(torn.read_bytes()[:60])
+    words = ["run", str(data), "--policies", "panel_vote", "--generalist", "echo", "--modality", "US", "--cases", "2"]
+    words += ["--body-part", "BREAST", "--out", str(tmp_path / "out"), "--resamples", "20", "--skip-unreadable"]
+    done = CliRunner().invoke(evaluate.app, words, catch_exceptions=False)
+    assert "panel_vote: 1 answer on record, 1 of them new" in done.stderr and "1 in 1 group, 1 skipped" in done.stdout
+    assert "skipped, since unreadable: 1 picture; the records say why" in done.stderr
 
 
 def test_arbitration(seated: Path, tmp_path: Path) -> None:

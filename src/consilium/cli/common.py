@@ -16,6 +16,12 @@ from consilium.errors import UsageError
 if TYPE_CHECKING:
     from consilium.datasets.folder import FolderDataset
 
+# What the folders of pictures hold that commands are given.
+FOLDER = (
+    "A folder with index.csv: path, label (or labels, parted by |), split, patient_id. Or with another such table (NIH's "
+    "Data_Entry csv, train.csv with val.csv and test.csv), or a sub-folder per class, also within train, val and test."
+)
+
 
 def split(text: str | None) -> tuple[str, ...]:
     """'a, b,c' -> ('a', 'b', 'c')."""
@@ -70,6 +76,11 @@ def read_dataset(folder: Path, labels: str | None, where: list[str] | None) -> F
 def tell_note(note: str) -> None:
     """On stderr, so that JSON on stdout stays whole."""
     typer.echo(f"note: {note}", err=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """1 picture, 2 pictures."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def emit(value: Any) -> None:

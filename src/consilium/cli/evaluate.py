@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consilium.cli.common import counting, emit, modality_named, pairs, read_dataset, split, writing
+from consilium.cli.common import FOLDER, counted, counting, emit, modality_named, pairs, read_dataset, split, writing
 
 if TYPE_CHECKING:
     from consilium.evaluate.council import Council
@@ -21,9 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Folder = Annotated[
-    Path, typer.Argument(help="A folder with index.csv (path, label[s], split, patient_id), or one per class.")
-]
+Folder = Annotated[Path, typer.Argument(help=FOLDER)]
 Places = Annotated[
     list[Path], typer.Argument(metavar="RECORDS...", help="Folders of `evaluate run`, or files in them.")
 ]
@@ -271,13 +269,13 @@ def _run(evaluation: Evaluation, jobs: int, quiet: bool) -> Outcome:
         outcome = run(evaluation, jobs, progress)
     if not quiet:
         for policy, count in outcome.answered.items():
-            typer.echo(f"{policy}: {count} answers on record, {outcome.new[policy]} of them new", err=True)
+            typer.echo(f"{policy}: {counted(count, 'answer')} on record, {outcome.new[policy]} of them new", err=True)
         if outcome.unlabelled:
-            typer.echo(
-                f"{outcome.unlabelled} pictures of the split bear no label that is asked about: left out", err=True
-            )
+            left_out = counted(outcome.unlabelled, "picture")
+            typer.echo(f"left out, without a label that is asked about: {left_out} of the split", err=True)
         if outcome.skipped:
-            typer.echo(f"{outcome.skipped} pictures could not be read: skipped, the records say why", err=True)
+            skipped = counted(outcome.skipped, "picture")
+            typer.echo(f"skipped, since unreadable: {skipped}; the records say why", err=True)
     return outcome
 
 

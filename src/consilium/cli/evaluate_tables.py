@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from consilium.cli.common import counted
 from consilium.types import Score
 
 if TYPE_CHECKING:
@@ -89,9 +90,10 @@ def _print(table: Table) -> None:
 
 def _cases(scored: Scored) -> str:
     system = scored.system
+    groups = counted(len(set(system.first.groups)), "group")
     seeds = f", {len(system.runs)} seeds" if len(system.runs) > 1 else ""
     skipped = f", {system.skipped} skipped" if system.skipped else ""
-    return f"{len(system.first)} in {len(set(system.first.groups))} groups{seeds}{skipped}"
+    return f"{len(system.first)} in {groups}{seeds}{skipped}"
 
 
 def _shown(score: Score | None) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from consilium.cli.common import counting, emit, modality_named, pairs, split, tell_note
+from consilium.cli.common import FOLDER, counted, counting, emit, modality_named, pairs, split, tell_note
 
 app = typer.Typer(
     help="Build and look at indices of known cases, which answers cite as precedents.\n\nExample: consilium index list",
@@ -17,7 +17,7 @@ app = typer.Typer(
 
 @app.command()
 def build(
-    folder: Annotated[Path, typer.Argument(help="A folder with index.csv, or a sub-folder per class.")],
+    folder: Annotated[Path, typer.Argument(help=FOLDER)],
     name: Annotated[str | None, typer.Option(help="What to call the index; the folder's name by default.")] = None,
     modality: Annotated[str | None, typer.Option(help="What the pictures are, if headers do not say.")] = None,
     body_part: Annotated[str, typer.Option(help="What they show.")] = "",
@@ -57,12 +57,32 @@ def build(
 
 @app.command("list")
 def list_(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
-    """List the indices built here.
+    """List the index that is shipped and those built here: how many cases, which modalities, under which licences.
 
     Example: consilium index list
     """
+    from consilium.consult.panel import SHIPPED_INDEX
     from consilium.settings import settings
 
-    room = settings().home / "indices"
-    found = ["shipped", *sorted(path.name for path in room.glob("*") if path.is_dir())]
-    emit(found) if json else typer.echo("\n".join(found))
+    built = sorted(path for path in (settings().home / "indices").glob("*") if path.is_dir())
+    places = {"shipped": SHIPPED_INDEX} | {path.name: path for path in built}
+    facts = [{"name": name, **_held(place)} for name, place in places.items()]
+    emit(facts) if json else typer.echo("\n".join(map(_line, facts)))
+
+
+def _held(place: Path) -> dict[str, Any]:
+    """What it holds, or why that cannot be told: a damaged index hides none of the others."""
+    from consilium.errors import ConsiliumError
+    from consilium.retrievers.held import held
+
+    try:
+        return held(place)
+    except (ConsiliumError, OSError, ValueError, RuntimeError) as error:
+        return {"unreadable": str(error).partition("\n")[0]}
+
+
+def _line(fact: dict[str, Any]) -> str:
+    if "unreadable" in fact:
+        return f"{fact['name']}: {fact['unreadable']}"
+    modalities = ", ".join(fact["modalities"]) or "modality unknown"
+    return f"{fact['name']}: {counted(fact['cases'], 'case')}, {modalities}; {'; '.join(fact['licences']) or 'no licence told'}"

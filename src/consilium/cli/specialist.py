@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consilium.cli import adapters
-from consilium.cli.common import counting, emit, modalities_named, pairs, read_dataset, split, staging
+from consilium.cli.common import FOLDER, counting, emit, modalities_named, pairs, read_dataset, split, staging
 from consilium.cli.segment import segment
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ app.command("segment")(segment)
 
 @app.command()
 def train(
-    folder: Annotated[
-        Path,
-        typer.Argument(help="A folder with index.csv (path, label[s], split, patient_id), or a sub-folder per class."),
-    ],
+    folder: Annotated[Path, typer.Argument(help=FOLDER)],
     name: Annotated[str, typer.Option(help="What to call the specialist.")],
     modality: Annotated[
         str | None, typer.Option(help="What the pictures are (CR,DX | CT | MR | US ...), if headers do not say.")
@@ -98,10 +95,7 @@ def _cautions(card: Card, folder: Path) -> None:
 
 @app.command()
 def suite(
-    folder: Annotated[
-        Path,
-        typer.Argument(help="A folder with index.csv (path, label[s], split, patient_id), or a sub-folder per class."),
-    ],
+    folder: Annotated[Path, typer.Argument(help=FOLDER)],
     name: Annotated[
         str | None, typer.Option(help="What the members' names begin with; the folder's name by default.")
     ] = None,
