@@ -253,7 +253,7 @@ def test_one_hot_rows_that_are_blank_are_not_labelled(tmp_path: Path) -> None:
 def test_columns_that_are_one_hot_but_for_a_row_say_so(tmp_path: Path) -> None:
     rows = [f"{i}.png,{i % 2},{(i + 1) % 2},{('train', 'val', 'test')[i % 3]}" for i in range(12)]
     data = read_folder(table(tmp_path, "path,x,y,split", [*rows, "z.png,1,1,train"]), label_columns=("x", "y"))
-    assert not data.exclusive and any("1 of 13 pictures have none or several of the labels" in n for n in data.notes)
+    assert not data.exclusive and any("1 of 13 rows have none or several of the labels" in n for n in data.notes)
 
 
 def test_no_finding_beside_a_finding_is_refused(tmp_path: Path) -> None:

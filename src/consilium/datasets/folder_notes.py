@@ -80,7 +80,7 @@ def _labels(data: FolderDataset, label_columns: Sequence[str]) -> Iterator[str]:
         several = len(ones) - blank - ones.count(1)
         if len(label_columns) > 1 and several < _FEW * len(ones):
             yield (
-                f"{several} of {len(ones)} pictures have none or several of the labels, so that each is judged by itself; "
+                f"{several} of {len(ones)} rows have none or several of the labels, so that each is judged by itself; "
                 "where they exclude each other, mend these rows"
             )
     said = [cell(record.row, "labels") for record in data.records] if not (data.exclusive or label_columns) else []
