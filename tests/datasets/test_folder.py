@@ -37,6 +37,12 @@ def test_several_labels_and_none(tmp_path: Path) -> None:
     assert data.targets(data.records).tolist() == [[1, 1], [0, 0], [0, 1]]
 
 
+def test_no_finding_beside_a_finding_is_refused(tmp_path: Path) -> None:
+    rows = ["a.png,Mass,train", "b.png,no finding|Mass,train", "c.png,Edema,val", "d.png,Mass,test"]
+    with pytest.raises(DataError, match=r"b\.png is labelled no finding and Mass, which cannot both hold"):
+        read_folder(write(tmp_path, "path,labels,split", rows))
+
+
 def test_a_blank_label_column_is_not_labelled(tmp_path: Path) -> None:
     data = read_folder(
         write(tmp_path, "path,split,b_lines,effusion", ["a.png,train,1,", "b.png,val,0,1", "c.png,test,,0"]),

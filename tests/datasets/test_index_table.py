@@ -256,12 +256,6 @@ def test_columns_that_are_one_hot_but_for_a_row_say_so(tmp_path: Path) -> None:
     assert not data.exclusive and any("1 of 13 rows have none or several of the labels" in n for n in data.notes)
 
 
-def test_no_finding_beside_a_finding_is_refused(tmp_path: Path) -> None:
-    rows = ["a.png,Mass,train", "b.png,no finding|Mass,train", "c.png,Edema,val", "d.png,Mass,test"]
-    with pytest.raises(DataError, match=r"b\.png is labelled no finding and Mass, which cannot both hold"):
-        read_folder(table(tmp_path, "path,labels,split", rows))
-
-
 @pytest.mark.parametrize("odd", ["1,1", "0,0", ",1", "1,x"])
 def test_columns_that_are_not_one_hot_stay_apart(tmp_path: Path, odd: str) -> None:
     rows = ["a.png,1,0,train", f"b.png,{odd},train", "c.png,1,0,val", "d.png,0,1,test"]
