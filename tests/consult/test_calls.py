@@ -232,6 +232,17 @@ def test_what_the_question_names_is_told_from_what_may_be_filled_in() -> None:
     assert named(liver, "The liver, and the spleen?") == ({"target": "liver"},)
 
 
+def test_a_box_and_its_slice_are_one_call() -> None:
+    points = {"box": "[x0, y0, x1, y1] in pixels", "point": "[x, y] in pixels", "slice": "number of the slice"}
+    marked = replace(ORGANS, arguments={**points, "through": "[first, last] slice"})
+    asked = "Outline what lies in box [5, 10, 20, 25] on slice 10."
+    assert named(marked, asked) == ({"box": [5, 10, 20, 25], "slice": 10},)
+    assert named(marked, "Outline point [40, 50].") == ({"point": [40, 50]},)
+    assert named(marked, "Outline through [3, 9] what is at slice 4.") == ({"through": [3, 9], "slice": 4},)
+    assert named(marked, "What is on slice 4?") == ({"slice": 4},)
+    assert {"slice": 10} in fillings(marked, asked) and {"slice": 20} not in fillings(marked, asked)
+
+
 def test_the_tools_of_an_endpoint_name_the_arguments() -> None:
     film, organs, *_ = (tool["function"] for tool in calls_json.tools(tuple(CARDS.values())))
     assert film == {

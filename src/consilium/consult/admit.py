@@ -60,23 +60,41 @@ def fillings(card: Card, question: str) -> tuple[dict[str, Any], ...]:
         if not listed and (numbers := _list_length(meaning)):
             listed = [box for box in _lists(question) if len(box) == numbers]
         elif not listed and _is_number(meaning):
-            listed = [int(number) for number in re.findall(r"(?<![\w.\[])\d{1,6}(?![\w\]]|\.\d)", question)]
+            apart = _MANY.sub(" ", question)  # what stands in a list is no number of its own
+            listed = [int(number) for number in re.findall(r"(?<![\w.\[])\d{1,6}(?![\w\]]|\.\d)", apart)]
         found += [{name: value} for value in listed]
     return tuple(found)
 
 
 def named(card: Card, question: str) -> tuple[dict[str, Any], ...]:
     """Those of the `fillings` that the question itself names: its boxes, a listed value in the question's words (of "liver" and
-    "liver tumour" the longer), a number behind the argument's name ("slice 34")."""
+    "liver tumour" the longer), a number behind the argument's name ("slice 34"). A number that is named goes with each of the
+    others: "box [5, 10, 20, 25] on slice 10" is one call."""
     asked = normalise(question)
     found = []
     for filled in fillings(card, question)[1:]:
         ((name, value),) = filled.items()
-        number = _is_number(card.arguments[name])
-        words = f"{normalise(name)} {value}" if number else normalise(str(value))
-        if isinstance(value, list) or re.search(rf"(?<!\w){re.escape(words)}(?!\w)", asked):
+        words = f"{normalise(name)} {value}" if _is_number(card.arguments[name]) else normalise(str(value))
+        spoken = re.search(rf"(?<!\w){re.escape(words)}(?!\w)", asked) is not None
+        if _meant(name, value, card, question) if isinstance(value, list) else spoken:
             found.append((words, filled))
-    return tuple(filled for words, filled in found if not any(words != other and words in other for other, _ in found))
+    apart = [filled for words, filled in found if not any(words != other and words in other for other, _ in found)]
+    numbers = [filled for filled in apart if _is_number(card.arguments[next(iter(filled))])]
+    joined = {name: value for filled in numbers for name, value in filled.items()}
+    if len(joined) < len(numbers) or len(numbers) == len(apart):  # several for one argument, or nothing beside them
+        return tuple(apart)
+    return tuple({**filled, **joined} for filled in apart if filled not in numbers)
+
+
+def _meant(name: str, value: list[Any], card: Card, question: str) -> bool:
+    """Whether a list of the question is meant for this argument rather than for another one of as many numbers: for the one
+    whose name stands before it, else for the first."""
+    alike = [other for other, meaning in card.arguments.items() if _list_length(meaning) == len(value)]
+    before = [
+        found[1].lower() for found in re.finditer(rf"(\w+)\s*{_MANY.pattern}", question) if _lists(found[0]) == [value]
+    ]
+    said = [other for other in alike if other.lower() in before]
+    return name in said if said else name == alike[0]
 
 
 def _arguments(call: Call, card: Card) -> tuple[dict[str, Any], str]:
