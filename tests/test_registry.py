@@ -44,7 +44,14 @@ def test_what_the_user_trained_beats_the_shipped_one_of_the_same_name(home: Path
 
 @pytest.mark.parametrize(
     "changes",
-    [{"version": None}, {"concepts": [{"value": "x"}]}, {"concepts": 3}, {"groups": ["a"]}, {"scores": [{"n": 1}]}],
+    [
+        {"version": None},
+        {"concepts": [{"value": "x"}]},
+        {"concepts": 3},
+        {"groups": ["a"]},
+        {"scores": [{"n": 1}]},
+        {"scores": [{"metric": "AUROC", "value": "x", "low": 0, "high": 1, "n": 3}]},
+    ],
     ids=str,
 )
 def test_a_broken_card_is_named(home: Path, changes: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ def read_card(path: Path) -> Card:
             trained_on=data.get("trained_on", {}),
             licence=data.get("licence", ""),
             evidence=data.get("evidence", ""),
-            scores=tuple(Score(**score) for score in data.get("scores", ())),
+            scores=tuple(_score(**score) for score in data.get("scores", ())),
             not_for=tuple(data.get("not_for", ())),
             on_call=bool(data.get("on_call", False)),
             outlines=bool(data.get("outlines", False)),
@@ -137,6 +137,13 @@ def read_card(path: Path) -> Card:
         raise MemberError(
             f"{path} is not a member's card: {error}. Train the member again, or remove its folder."
         ) from error
+
+
+def _score(metric: str, value: float, low: float, high: float, n: int) -> Score:
+    wrong = [x for x in (value, low, high, n) if not isinstance(x, int | float) or isinstance(x, bool)]
+    if wrong or not isinstance(metric, str):
+        raise TypeError(f"score {metric!r} holds {wrong[:1]} where numbers were expected")
+    return Score(metric, value, low, high, n)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
