@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -75,14 +76,18 @@ def train(
         typer.echo(f"  {score.metric:<28} {score.value:.3f}  [{score.low:.3f}, {score.high:.3f}]  n={score.n}")
 
 
+def _few(counts: Mapping[str, Any]) -> None:
+    """Says on stderr of which labels little was learnt; `counts` as on a card."""
+    if few := counts.get("few_pictures"):
+        told = ", ".join(f"{label} ({n})" for label, n in few.items())
+        typer.echo(f"note: few pictures to learn from, so that what is said of them is a guess: {told}", err=True)
+
+
 def _cautions(card: Card, folder: Path) -> None:
     """Says on stderr of which labels little or nothing was learnt, or could not be measured."""
     from json import loads
 
-    few = loads((folder / "card.json").read_text(encoding="utf-8"))["fit"]["few_pictures"]
-    if few:
-        told = ", ".join(f"{label} ({n})" for label, n in few.items())
-        typer.echo(f"note: few pictures to learn from, so that what is said of them is a guess: {told}", err=True)
+    _few(loads((folder / "card.json").read_text(encoding="utf-8"))["fit"])
     measured = {score.metric for score in card.scores}
     lost = [c.meaning for c in card.concepts if f"AUROC {c.meaning}" not in measured]
     if lost:
@@ -146,6 +151,7 @@ def suite(
         encoder = registry.get("encoders", DEFAULT_ENCODER).load()
         options = Options(split(members) or MEMBERS, seeds, second_encoder, index, tell)
         made = train_suite(data, recipe, encoder, settings().home, options)
+    _few(made.counts)
     if json:
         emit(suite_report.as_json(made))
         return
