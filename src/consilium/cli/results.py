@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from consilium.cli.common import split, writing
+from consilium.cli.common import split, tell_note, writing
 
 if TYPE_CHECKING:
     from consilium.types import Consultation
@@ -47,7 +45,7 @@ def results(held: Consultation, source: Path | None, folder: Path, formats: str)
     with writing(folder):
         done = out.write(held, folder, [source] if source else [], kinds)
     for note in done.lost if named is None else done.notes:
-        typer.echo(f"note: {note}", err=True)
+        tell_note(note)
     if named is not None and not done.paths:
         raise UsageError("; ".join(done.notes))
     return done.paths

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consilium.cli import adapters
-from consilium.cli.common import FOLDER, counting, emit, modalities_named, pairs, read_dataset, split, staging
+from consilium.cli.common import (
+    FOLDER,
+    counting,
+    emit,
+    modalities_named,
+    pairs,
+    read_dataset,
+    split,
+    staging,
+    tell_note,
+)
 from consilium.cli.segment import segment
 
 if TYPE_CHECKING:
@@ -80,7 +90,7 @@ def _few(counts: Mapping[str, Any]) -> None:
     """Says on stderr of which labels little was learnt; `counts` as on a card."""
     if few := counts.get("few_pictures"):
         told = ", ".join(f"{label} ({n})" for label, n in few.items())
-        typer.echo(f"note: few pictures to learn from, so that what is said of them is a guess: {told}", err=True)
+        tell_note(f"few pictures to learn from, so that what is said of them is a guess: {told}")
 
 
 def _cautions(card: Card, folder: Path) -> None:
@@ -91,10 +101,9 @@ def _cautions(card: Card, folder: Path) -> None:
     measured = {score.metric for score in card.scores}
     lost = [c.meaning for c in card.concepts if f"AUROC {c.meaning}" not in measured]
     if lost:
-        typer.echo(
-            f"note: no AUROC of {', '.join(lost)}: no test picture with it, or none without; the mean is over the other "
-            f"{len(card.concepts) - len(lost)} of {len(card.concepts)} labels",
-            err=True,
+        tell_note(
+            f"no AUROC of {', '.join(lost)}: no test picture with it, or none without; the mean is over the other "
+            f"{len(card.concepts) - len(lost)} of {len(card.concepts)} labels"
         )
 
 

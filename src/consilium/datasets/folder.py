@@ -83,7 +83,7 @@ def read_folder(
     """Reads the index of `folder`.
 
     label_columns  0/1 columns to learn, where the labels are spread over columns. Where there are two or more and every row has
-                   exactly one 1 and no blank, they are classes that exclude each other.
+                   exactly one 1, or is blank in all of them, they are classes that exclude each other.
     where          keep only rows with these values in these columns ({"licence_class": "open"}).
     no_finding     the label that says that none of the others holds; it is not a concept of its own in a multi-label set.
 

@@ -10,19 +10,9 @@ from typing import Any
 
 from consilium.errors import UsageError
 
-# Smallest value that means something; those not named here may be any.
-_LEAST = {"rate": 0, "blocks_rate": 0, "clip": 0, "epochs": 0, "keep": 0}
-_FROM = {
-    "tokens": 1,
-    "shown": 1,
-    "save_every": 1,
-    "batch": 1,
-    "layer": 1,
-    "rank": 0,
-    "blocks": 0,
-    "decay": 0,
-    "warm_up": 0,
-}
+# What has to be above 0, and what at least 1; every other number may be 0.
+_ABOVE_ZERO = {"rate", "blocks_rate", "clip", "epochs", "keep"}
+_FROM_ONE = {"tokens", "shown", "save_every", "batch", "layer"}
 _MOST = {"keep": 1, "warm_up": 1, "seed": 2**62}
 _ONE_OF = {"precision": ("float32", "bfloat16"), "activation": ("gelu", "relu", "silu", "linear")}
 _TEXT, _YES = "a text", "true or false"
@@ -56,7 +46,6 @@ def check(
 
 def _wrong(name: str, kind: str, value: Any) -> str:
     """What was expected, "" where the value will do."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if name in _ONE_OF:
         return "" if value in _ONE_OF[name] else " or ".join(_ONE_OF[name])
     if name == "name" and not re.fullmatch(r"[\w.-]*\w", str(value)):
@@ -65,28 +54,27 @@ def _wrong(name: str, kind: str, value: Any) -> str:
         return "" if isinstance(value, str) else _TEXT
     if kind == "bool":
         return "" if isinstance(value, bool) else _YES
-    if kind == "int" and not (number and isinstance(value, int)):
+    if kind == "int" and (isinstance(value, bool) or not isinstance(value, int)):
         return "a whole number"
     if kind in ("int", "float"):
-        return _range(name) if not number or _out(name, value) else ""
+        return "" if is_share(value, _MOST.get(name, math.inf)) and _reaches(name, value) else _range(name)
     if kind.startswith("tuple"):
         fits = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
         return "" if fits else "a list of names"
-    shares = isinstance(value, Mapping) and all(_share(v) for v in value.values())
+    shares = isinstance(value, Mapping) and all(map(is_share, value.values()))
     return "" if shares else "a table { NAME = SHARE }"
 
 
-def _share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+def is_share(value: Any, most: float = math.inf) -> bool:
+    """Whether it is a finite number from 0 to `most`."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 <= value <= most
 
 
-def _out(name: str, value: float) -> bool:
-    if not math.isfinite(value):
-        return True
-    low = value <= _LEAST[name] if name in _LEAST else value < _FROM.get(name, value)
-    return low or value > _MOST.get(name, value)
+def _reaches(name: str, value: float) -> bool:
+    return value > 0 if name in _ABOVE_ZERO else value >= (name in _FROM_ONE)
 
 
 def _range(name: str) -> str:
-    least = f" above {_LEAST[name]}" if name in _LEAST else f" of at least {_FROM[name]}" if name in _FROM else ""
-    return f"a number{least}{f' and at most {_MOST[name]}' if name in _MOST else ''}"
+    least = "above 0" if name in _ABOVE_ZERO else f"of at least {int(name in _FROM_ONE)}"
+    return f"a number {least}{f' and at most {_MOST[name]}' if name in _MOST else ''}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from consilium.errors import DataError
+from consilium.train.checks import is_share
 
 STAGES = ("alignment", "instruction", "guided")
 
@@ -106,7 +106,7 @@ def _check_source(source: Source, path: Path) -> None:
     texts |= {"body_part": source.body_part, "modality": source.modality or ""}
     wrong = [key for key, said in texts.items() if not isinstance(said, str)]
     wrong += [] if isinstance(source.branches, int) and source.branches > 0 else ["branches"]
-    wrong += [] if all(_number(share, most=1000) for share in source.repeat.values()) else ["repeat"]
+    wrong += [] if all(is_share(share, most=1000) for share in source.repeat.values()) else ["repeat"]
     wrong += [] if isinstance(source.where, dict | None) and isinstance(source.words, dict) else ["where or words"]
     if wrong:
         raise DataError(
@@ -127,16 +127,16 @@ def _check_guided(guided: Mapping[str, Any], told: Sequence[str], path: Path) ->
     tables = {key: guided[key] for key in ("conditions", "specialists", "calls", "call_shares") if key in guided}
     wrong = [key for key, table in tables.items() if not isinstance(table, dict)]
     wrong += [
-        key for key in ("published", "beside", "third_branch", "misled") if not _number(guided.get(key, 0), most=1)
+        key for key in ("published", "beside", "third_branch", "misled") if not is_share(guided.get(key, 0), most=1)
     ]
-    wrong += [key for key in ("calls", "call_shares") if not all(map(_number, dict(guided.get(key) or {}).values()))]
+    wrong += [key for key in ("calls", "call_shares") if not all(map(is_share, dict(guided.get(key) or {}).values()))]
     if not wrong:
         lists = {f"specialists.{name}": names for name, names in guided["specialists"].items()}
         lists |= {"offered": guided["offered"]} if guided.get("offered") else {}
         wrong += [
             key for key, names in lists.items() if not (isinstance(names, list) and names and all(map(_text, names)))
         ]
-        wrong += [] if all(map(_number, guided["conditions"].values())) else ["conditions"]
+        wrong += [] if all(map(is_share, guided["conditions"].values())) else ["conditions"]
     if wrong:
         raise DataError(
             f"{where}: {', '.join(wrong)} cannot be meant: shares of 0 to 1, and lists of names were expected."
@@ -145,11 +145,6 @@ def _check_guided(guided: Mapping[str, Any], told: Sequence[str], path: Path) ->
         raise DataError(
             f"{path}: the shares under guided.conditions sum to {sum(guided['conditions'].values())}, not to 1."
         )
-
-
-def _number(said: Any, most: float = math.inf) -> bool:
-    """Whether it is a finite number of 0 or more, and at most `most`."""
-    return isinstance(said, int | float) and not isinstance(said, bool) and math.isfinite(said) and 0 <= said <= most
 
 
 def _text(said: Any) -> bool:

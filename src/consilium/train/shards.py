@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from consilium.consult import cards_prompt, prompt
+from consilium.datasets.index_table import tables
 from consilium.errors import DataError
 from consilium.train import conversations, guided
 from consilium.train import mixture as mixtures
@@ -135,10 +136,10 @@ def fingerprint(stage: str, mixture: Mixture, data: Path) -> str:
     here = Path(conversations.__file__).parent
     code = [*sorted(here.glob("*.py")), *sorted(here.glob("*.toml"))]
     code += [Path(module.__file__) for module in _modules(stage) if module.__file__]
-    indices = [data / s.folder / name for s in mixture.sources for name in ("index.csv", "qa.jsonl", "boxes.csv")]
+    indices = [path for s in mixture.sources for path in _indices(data / s.folder)]
     heard = _heard(mixture) if stage == "guided" else []
     made = hashlib.sha256(f"{stage}\0{mixture.text}".encode())
-    for path in [*code, *(path for path in indices if path.is_file()), *heard]:
+    for path in [*code, *indices, *heard]:
         made.update(f"\0{path.name}\0".encode() + path.read_bytes())
     for source in mixture.sources:
         made.update("".join(f"\0{name}\0{size}" for name, size in _files(data / source.folder)).encode())
@@ -153,10 +154,12 @@ def _heard(mixture: Mixture) -> list[Path]:
 
 def _files(folder: Path) -> list[tuple[str, int]]:
     """Every file of a set with its size: pictures that were replaced under their names mostly differ in it."""
-    found = []
-    for place, _, names in os.walk(folder):
-        found += [(os.path.relpath(os.path.join(place, name), folder), place, name) for name in names]
-    return [(relative, os.stat(os.path.join(place, name)).st_size) for relative, place, name in sorted(found)]
+    return sorted((str(f.relative_to(folder)), f.stat().st_size) for f in folder.rglob("*") if f.is_file())
+
+
+def _indices(folder: Path) -> list[Path]:
+    """What says what the pictures of a set are."""
+    return [*(tables(folder) if folder.is_dir() else ()), *folder.glob("qa.jsonl")]
 
 
 def _modules(stage: str) -> tuple[ModuleType, ...]:

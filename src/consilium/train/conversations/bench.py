@@ -40,8 +40,10 @@ class Bench:
 
     @cached_property
     def words(self) -> Mapping[str, Any]:
-        """What its classes are called."""
-        return spoken.of(self.source, [code.meaning for code in self.judged.card.concepts])
+        """What its classes are called; DataError where the mixture's words do not fit them."""
+        classes = [code.meaning for code in self.judged.card.concepts]
+        spoken.check(self.source, classes)
+        return spoken.of(self.source, classes)
 
     def precedents(self, row: int) -> tuple[Precedent, ...]:
         """The most similar train cases: never the picture, its patient, or one that is all but the same picture."""
